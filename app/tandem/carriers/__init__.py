@@ -1,0 +1,1 @@
+"""One carrier wire protocol a file; `events.py` is their vocabulary."""

@@ -1,0 +1,96 @@
+"""The vocabulary of a carrier's media stream: what it tells, and what it can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tandem_codecs.format import AudioFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The socket speaks the carrier's protocol. Carries nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The media stream begins."""
+
+    call_id: str
+    stream_id: str
+    account_id: str
+    inbound: AudioFormat | None
+    """What the caller's audio is; None when the carrier announced something we do not know (see `announced`)."""
+    outbound: AudioFormat | None
+    announced: str = ""
+    """The carrier's own words for the format."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A piece of the caller's voice."""
+
+    audio: bytes
+    chunk: int | None
+    """Position in the stream, counting from 1; None when the carrier did not say."""
+    timestamp_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dtmf:
+    """The caller pressed a key: one of 0-9 * # A-D."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkPlayed:
+    """All audio sent before the mark of this name has been played, or was thrown away by a clear."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The carrier ends the stream: the caller hung up, or the call moved on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A frame that can't be read. Counted; too many end the stream."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A well-formed event of a kind we do not know; carriers add them without notice."""
+
+    kind: str
+
+
+CarrierEvent = Connected | Started | Media | Dtmf | MarkPlayed | Stopped | Malformed | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Play this audio (in the outbound format) after all that was sent before."""
+
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Tell us when all audio sent so far has been played."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Throw away all audio that has not been played."""
+
+
+CarrierCommand = Play | Mark | Clear

@@ -1,0 +1,127 @@
+"""What a provider is, in three narrow ports.
+
+`WireProtocol` is a vendor's protocol without I/O: told messages and commands, it answers events and messages.
+`Session` is one that is live. `Provider` opens sessions; `Client` (fallback) is a provider, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from tandem_codecs.format import PCM16_24K, AudioFormat
+from tandem_providers.commands import Command
+from tandem_providers.config import ProcessConfig
+from tandem_providers.errors import ProviderError
+from tandem_providers.events import Event
+
+EventSink = Callable[[Event], None]
+"""Called synchronously, in order, on the event loop, for every event of a session. Must not raise or block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an adapter can do, as data. The bridge asks these, never a vendor's name."""
+
+    input_formats: tuple[AudioFormat, ...]
+    """In order of preference. The first one equal to the telephone leg's is taken, else the first linear one."""
+    output_formats: tuple[AudioFormat, ...]
+    turn_model: Literal["turns", "agent", "duplex"] = "turns"
+    truncate: bool = False
+    """Its memory can be cut to what was heard (`PlaybackReport`)."""
+    cancel: bool = False
+    text_in: bool = False
+    hears_turns: bool = True
+    """It has turn detection of its own; else `CommitTurn` is needed."""
+    max_session_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Where and how to open the WebSocket."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class WireProtocol(Protocol):
+    """One session of one vendor's protocol, pure: no I/O, no clock, no task.
+
+    Order: `dial`, then for each message `receive` followed by `outgoing`; `audio` and `send` once a `SessionReady`
+    came out of `receive`; `closed` once when the socket is gone.
+    """
+
+    capabilities: Capabilities
+
+    def dial(self) -> Dial:
+        """Where to connect."""
+        ...
+
+    def receive(self, message: bytes) -> list[Event]:
+        """One whole message (text or binary). Malformed ones become a `ProviderWarning`; never raises."""
+        ...
+
+    def outgoing(self) -> list[bytes]:
+        """Messages that `receive` made necessary (set-up, results waiting for their moment), to be sent at once."""
+        ...
+
+    def audio(self, audio: bytes) -> list[bytes]:
+        """Caller audio in the negotiated input format, as messages."""
+        ...
+
+    def send(self, command: Command) -> list[bytes]:
+        """A command, as messages; empty when it has to wait or has no meaning here."""
+        ...
+
+    def closed(self, code: int, reason: str) -> ProviderError | None:
+        """What a closed socket means: None after a close that is no failure."""
+        ...
+
+
+class Session(Protocol):
+    """A live session. All methods are synchronous and cheap; after the end they do nothing."""
+
+    provider: str
+    capabilities: Capabilities
+    input_format: AudioFormat
+    output_format: AudioFormat
+
+    def send_audio(self, audio: bytes) -> None:
+        """Caller audio in `input_format`, any length."""
+        ...
+
+    def send(self, command: Command) -> None: ...
+
+    def pause(self) -> None:
+        """Stop reading from the provider: more than enough audio is waiting to be played."""
+        ...
+
+    def resume(self) -> None: ...
+
+
+class Provider(Protocol):
+    """Opens sessions. `name` is the configured instance's name."""
+
+    name: str
+    capabilities: Capabilities
+
+    def connect(
+        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K
+    ) -> AbstractAsyncContextManager[Session]:
+        """Open a session; entered when it is ready, closed on exit.
+
+        `leg` is what the other side speaks: a provider that speaks it too passes it through.
+
+        Raises (on entering): any `ProviderError`.
+        """
+        ...
+
+    def process_audio_stream(
+        self, audio_in: AsyncIterable[bytes], config: ProcessConfig
+    ) -> AbstractAsyncContextManager[AsyncIterable[Event]]:
+        """The simple way in: audio from an iterable, events from an iterator."""
+        ...
+
+    async def close(self) -> None: ...
