@@ -94,3 +94,17 @@ class Clear:
 
 
 CarrierCommand = Play | Mark | Clear
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierTraits:
+    """What differs between carriers and is not the wire's grammar: one row each, so that no code asks for a name."""
+
+    name: str
+    """As in routes, logs, metrics and stream tokens."""
+    formats: tuple[AudioFormat, ...]
+    """What its media stream can carry, in order of preference."""
+    lead_seconds: float
+    """How far ahead of playout audio may be sent; what exceeds it waits on our side, where a barge-in drops it."""
+    marks_returned_on_clear: bool
+    """A clear returns the marks that were still waiting, so a returned mark alone does not prove that it was heard."""
