@@ -35,6 +35,8 @@ class Capabilities:
     text_in: bool = False
     hears_turns: bool = True
     """It has turn detection of its own; else `CommitTurn` is needed."""
+    transcribes: bool = True
+    """It tells the words of the caller (`Transcript` with `is_input`)."""
     max_session_seconds: float | None = None
 
 

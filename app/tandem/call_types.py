@@ -1,0 +1,169 @@
+"""What a call is told besides the far ends' own words, what it answers, and what it is set up with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tandem.carriers.events import CarrierCommand, CarrierEvent
+from tandem_codecs.format import AudioFormat
+from tandem_providers.commands import Command
+from tandem_providers.events import Event
+
+
+class EndReason(Enum):
+    """Why a call ended: in the log line, in the metric, in the record. One per call."""
+
+    CALLER_HUNG_UP = "caller_hung_up"
+    AGENT_HUNG_UP = "agent_hung_up"
+    OPERATOR = "operator"
+    SILENCE = "silence"
+    MAX_DURATION = "max_duration"
+    DRAINED = "drained"
+    PROVIDERS_FAILED = "providers_failed"
+    """No provider could be had."""
+    PROVIDER_LOST = "provider_lost"
+    """It died during the call."""
+    CARRIER_LOST = "carrier_lost"
+    """The media socket closed without a stop."""
+    CARRIER_SILENT = "carrier_silent"
+    """No sign of life from the carrier."""
+    CARRIER_STALLED = "carrier_stalled"
+    """It stopped taking what we send."""
+    NO_STREAM = "no_stream"
+    """The webhook came, the media socket never did."""
+    NO_START = "no_start"
+    """The media socket came and said nothing."""
+    BAD_STREAM = "bad_stream"
+    WRONG_FORMAT = "wrong_format"
+    WRONG_CALL = "wrong_call"
+    """The stream is not of the call that its token was issued for."""
+    INTERNAL_ERROR = "internal_error"
+
+
+CLOSE_CODES: dict[EndReason, int] = {
+    EndReason.BAD_STREAM: 1007,
+    EndReason.WRONG_FORMAT: 1003,
+    EndReason.WRONG_CALL: 1008,
+    EndReason.NO_START: 1008,
+    EndReason.INTERNAL_ERROR: 1011,
+}
+"""WebSocket close codes (RFC 6455, 7.4.1) other than 1000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The carrier's media socket is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketLost:
+    """It closed, and not by us."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class SocketBlocked:
+    """It takes nothing more at the moment, or takes again."""
+
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the call politely, for this reason."""
+
+    reason: EndReason
+
+
+CallEvent = CarrierEvent | Event | Tick | Attached | SocketLost | SocketBlocked | HangUp
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """The caller's voice, for the provider."""
+
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ToProvider:
+    """Tell the provider."""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class HoldProvider:
+    """Stop, or resume, reading from the provider."""
+
+    hold: bool
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The call is over: close both ends. Always the last command."""
+
+    reason: EndReason
+
+
+CallCommand = CarrierCommand | Hear | ToProvider | HoldProvider | End
+
+
+@dataclass(frozen=True, slots=True)
+class CallPrompts:
+    """Recorded words of the bridge itself, in the leg's format: for when no provider can speak."""
+
+    one_moment: bytes = b""
+    sorry: bytes = b""
+    goodbye: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """What a call is set up with. Seconds unless said."""
+
+    format: AudioFormat
+    lead_ms: float
+    prompts: CallPrompts = field(default_factory=CallPrompts)
+    greeting: str | None = None
+    max_seconds: float = 3600.0
+    silence_seconds: float = 60.0
+    """0 turns the watch for silent callers off."""
+    stream_seconds: float = 10.0
+    start_seconds: float = 5.0
+    hold_prompt_seconds: float = 1.0
+    carrier_gone_seconds: float = 10.0
+    leave_seconds: float = 10.0
+
+
+@dataclass(slots=True)
+class CallStats:
+    """What is worth knowing about a call when it is over."""
+
+    provider: str = ""
+    model: str = ""
+    provider_error: str = ""
+    ready_seconds: float | None = None
+    first_audio_seconds: float | None = None
+    """From the stream's start to the first agent audio sent."""
+    turn_latencies: list[float] = field(default_factory=list)
+    """From the provider's notice that the caller stopped, to the first audio of the answer."""
+    caller_turns: int = 0
+    barge_ins: int = 0
+    nudges: int = 0
+    dtmf: int = 0
+    failed_turns: int = 0
+    probes: int = 0
+    bad_frames: dict[str, int] = field(default_factory=dict)
+    usage: dict[str, float] = field(default_factory=dict)
+    close_code: int | None = None
+
+    def count_bad(self, reason: str) -> None:
+        self.bad_frames[reason] = self.bad_frames.get(reason, 0) + 1

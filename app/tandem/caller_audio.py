@@ -1,0 +1,129 @@
+"""The caller's audio put in order on the media clock: what arrived late, twice or not at all is sorted out here.
+
+A frame in order passes at once. One that came early waits at most 60 ms for the ones before it; what never came
+becomes silence, because a provider's turn detection needs time to pass. Some carriers send nothing at all while the
+caller is silent: then the clock on the wall speaks for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tandem.carriers.events import Media
+from tandem_codecs.format import FRAME_MS, AudioFormat
+
+REORDER_CHUNKS = 3
+"""60 ms of frames: how far a chunk may be out of place and still be put back."""
+REORDER_SECONDS = REORDER_CHUNKS * FRAME_MS / 1000
+IDLE_SECONDS = 0.1
+"""Nothing for this long, and silence is put in."""
+LONGEST_GAP_MS = 10_000
+"""A larger jump of the carrier's clock is not believed."""
+
+
+@dataclass(slots=True)
+class ArrivalCounters:
+    """What the network did to the caller's voice."""
+
+    frames: int = 0
+    late_or_twice: int = 0
+    reordered: int = 0
+    missing: int = 0
+    """Chunks that never came."""
+    silence_ms: float = 0.0
+    """Silence put in."""
+
+
+@dataclass(slots=True)
+class CallerAudio:
+    """See the module. `since` is when the stream started; all times are of one monotonic clock."""
+
+    format: AudioFormat
+    since: float
+    counters: ArrivalCounters = field(default_factory=ArrivalCounters)
+    last_media: float = field(init=False)
+    """When the carrier last sent audio."""
+    _clock: float = field(init=False)
+    """Up to here audio has been passed on."""
+    _expected: int = 1
+    _next_ms: int | None = None
+    _filled_ms: float = 0.0
+    _early: dict[int, Media] = field(default_factory=dict)
+    _early_since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.last_media = self._clock = self.since
+
+    def accept(self, media: Media, now: float) -> bytes:
+        """One piece arrived; answers the audio that may go on now, in order (possibly none)."""
+        self.counters.frames += 1
+        self.last_media = now
+        chunk = media.chunk
+        if chunk is None:
+            self._clock = now
+            return media.audio
+        if chunk == self._expected:
+            self._clock = now
+            audio = self._pass(media)
+            return audio if not self._early else audio + self._drain()
+        if chunk < self._expected or chunk in self._early:
+            self.counters.late_or_twice += 1
+            return b""
+        if not self._early:
+            self._early_since = now
+        self._early[chunk] = media
+        self.counters.reordered += 1
+        if chunk - self._expected <= REORDER_CHUNKS:
+            return b""
+        self._clock = now
+        return self._give_up()
+
+    def tick(self, now: float) -> bytes:
+        """Time passed; answers silence for what did not come."""
+        if self._early and now - self._early_since >= REORDER_SECONDS:
+            self._clock = now
+            return self._give_up()
+        if now - self._clock < IDLE_SECONDS:
+            return b""
+        milliseconds = int((now - self._clock) * 1000) // FRAME_MS * FRAME_MS
+        self._clock += milliseconds / 1000
+        self._filled_ms += milliseconds
+        return self._silence(milliseconds)
+
+    def _pass(self, media: Media) -> bytes:
+        """Take the expected chunk, with silence before it where the carrier's own clock jumped."""
+        self._expected += 1
+        at, duration = media.timestamp_ms, len(media.audio) // self.format.bytes_per_ms
+        gap = b""
+        if at is not None:
+            if self._next_ms is not None and at - self._next_ms >= FRAME_MS:
+                missing = min(at - self._next_ms, LONGEST_GAP_MS) - self._filled_ms
+                gap = self._silence(missing) if missing > 0 else b""
+            self._next_ms = at + duration
+        self._filled_ms = 0.0
+        return gap + media.audio if gap else media.audio
+
+    def _drain(self) -> bytes:
+        pieces = []
+        while (media := self._early.pop(self._expected, None)) is not None:
+            pieces.append(self._pass(media))
+        return b"".join(pieces)
+
+    def _give_up(self) -> bytes:
+        """Stop waiting for the missing chunks: what came early goes on, silence stands for the rest."""
+        first = min(self._early)
+        gap = b""
+        if self._next_ms is not None or self._expected > 1:
+            missing = first - self._expected
+            self.counters.missing += missing
+            if self._early[first].timestamp_ms is None:
+                gap = self._silence(min(missing * FRAME_MS, LONGEST_GAP_MS))
+        self._expected = first
+        audio = gap + self._drain()
+        if self._early:
+            self._early_since = self._clock
+        return audio
+
+    def _silence(self, milliseconds: float) -> bytes:
+        self.counters.silence_ms += milliseconds
+        return self.format.silence(milliseconds)

@@ -1,0 +1,69 @@
+"""When has the caller been silent for too long? A clock on the wall, not a level meter.
+
+Voice activity detection alone would be held up by comfort noise, so where the provider transcribes, only words (and
+keys) count as a sign of life; speech that has begun and not ended counts for a limited time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+_NUDGE_SHARE = 0.25
+"""Of the limit: when to ask whether the caller is still there (15 s of 60 s)."""
+_GOODBYE_SHARE = 0.1
+_GOODBYE_SECONDS = 4.0
+"""How long before the end the goodbye begins, at most."""
+
+
+@dataclass(slots=True)
+class SilenceWatch:
+    """`limit` seconds of silence end a call; 0 never does."""
+
+    limit: float
+    since: float
+    """The silence is counted from here."""
+    trust_speech: bool = False
+    """Detected speech is a sign of life (where no transcripts come)."""
+    nudged: bool = False
+    _speech_since: float | None = field(default=None)
+
+    def start(self, now: float) -> None:
+        self.since = now
+
+    def caller_active(self, now: float) -> None:
+        """The caller said words or pressed a key."""
+        self.since = now
+        self.nudged = False
+
+    def speech_started(self, now: float) -> None:
+        self._speech_since = now
+
+    def speech_stopped(self, now: float) -> None:
+        self._speech_since = None
+        if self.trust_speech:
+            self.caller_active(now)
+
+    def agent_active(self, now: float) -> None:
+        """The agent speaks or is about to; asking "are you there" does not count."""
+        if not self.nudged:
+            self.since = now
+
+    @property
+    def end_at(self) -> float:
+        return self.since + self.limit
+
+    def nudge_due(self, now: float) -> bool:
+        """True once per silence."""
+        if not self.limit or self.nudged or self._talking(now) or now < self.since + self.limit * _NUDGE_SHARE:
+            return False
+        self.nudged = True
+        return True
+
+    def goodbye_due(self, now: float) -> bool:
+        if not self.limit or not self.nudged or self._talking(now):
+            return False
+        return now >= self.end_at - min(_GOODBYE_SECONDS, self.limit * _GOODBYE_SHARE)
+
+    def _talking(self, now: float) -> bool:
+        """Speech under way, as long as that is credible."""
+        return self._speech_since is not None and now - self._speech_since < self.limit

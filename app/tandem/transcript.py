@@ -1,0 +1,116 @@
+"""The conversation as it was *heard*: the caller's words, and of the agent's only what reached the caller's ear.
+
+Lines stand in the order in which the provider placed the items in the conversation, not in the order in which words
+about them arrived: the text of what the caller said may come seconds after the answer to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tandem_providers.events import ItemAdded, Transcript
+
+CHARACTERS_PER_SECOND = 15.0
+"""Ordinary speech; used only while an item's whole length is not known yet."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One item of the conversation."""
+
+    item_id: str
+    is_input: bool
+    text: str = ""
+    final: bool = False
+    at: float = 0.0
+    """Seconds since the call began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What the record shows of one item."""
+
+    role: Literal["caller", "agent"]
+    text: str
+    at: float
+    heard_ms: int | None = None
+    """Agent only: milliseconds of its audio that the caller heard."""
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How much of an agent's item was heard, as the ledger knows it."""
+
+    heard_ms: int
+    received_ms: int
+    complete: bool
+    cut: bool
+
+
+@dataclass(slots=True)
+class ConversationRecord:
+    """See the module."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    _order: list[str] = field(default_factory=list)
+
+    def place(self, item: ItemAdded, at: float) -> None:
+        """An item took its place; a later word about its place moves it."""
+        known = self.entries.get(item.item_id)
+        if known is None:
+            self.entries[item.item_id] = Entry(item.item_id, item.is_input, at=at)
+        elif item.after is None:
+            return
+        else:
+            self._order.remove(item.item_id)
+        if item.after in self.entries:
+            self._order.insert(self._order.index(item.after) + 1, item.item_id)
+        else:
+            self._order.append(item.item_id)
+
+    def hear(self, words: Transcript, at: float) -> None:
+        """Words of an item: partial ones add up (or replace), final ones stand."""
+        key = words.item_id or words.turn_id
+        entry = self.entries.get(key)
+        if entry is None:
+            entry = self.entries[key] = Entry(key, words.is_input, at=at)
+            self._order.append(key)
+        if entry.final and not words.is_final:
+            return
+        entry.text = words.text if words.is_final or words.replaces else entry.text + words.text
+        entry.final = entry.final or words.is_final
+
+    def lines(self, heard: dict[str, Heard]) -> list[Line]:
+        """The record so far. `heard` tells about items that have audio; an agent's item without is left out."""
+        lines = []
+        for key in self._order:
+            entry = self.entries[key]
+            if entry.is_input:
+                if entry.text:
+                    lines.append(Line("caller", entry.text.strip(), entry.at))
+            elif (audio := heard.get(key)) is not None and (text := heard_text(entry.text, audio)):
+                lines.append(Line("agent", text, entry.at, audio.heard_ms, audio.cut))
+        return lines
+
+
+def heard_text(text: str, audio: Heard) -> str:
+    """The part of an item's text that goes with the audio heard, cut between words.
+
+    While the item is still being generated its text may run ahead of its audio, so the share is bounded by how much
+    can be said in that time.
+    """
+    text = text.strip()
+    if audio.received_ms <= 0 or audio.heard_ms <= 0:
+        return ""
+    if audio.heard_ms >= audio.received_ms and audio.complete:
+        return text
+    length = len(text) * min(1.0, audio.heard_ms / audio.received_ms)
+    if not audio.complete:
+        length = min(length, audio.heard_ms / 1000 * CHARACTERS_PER_SECOND)
+    end = round(length)
+    if end >= len(text):
+        return text
+    space = text.rfind(" ", 0, end + 1)
+    return text[:space].rstrip() if space > 0 else ""
