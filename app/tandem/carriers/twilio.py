@@ -149,7 +149,7 @@ class TwilioStream:
             message = _decode(data)
         except msgspec.ValidationError as error:
             return [_unreadable(data, str(error))]
-        except msgspec.DecodeError as error:
+        except ValueError as error:  # the parser's own, and UnicodeDecodeError
             return [Malformed(_short(str(error)))]
         except RecursionError:
             return [Malformed("nested too deeply")]
@@ -255,7 +255,7 @@ def _unreadable(data: bytes, reason: str) -> CarrierEvent:
     """Well-formed JSON that is none of our messages: a kind we don't know, or a known one with wrong contents."""
     try:
         kind = _decode_kind(data).event
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return Malformed(_short(reason))
     return Malformed(_short(f"{kind}: {reason}")) if kind in _KINDS else Unknown(_short(kind))
 

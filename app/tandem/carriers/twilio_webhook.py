@@ -27,6 +27,7 @@ _MAX_BODY: Final = 64 * 1024
 _MAX_FIELDS: Final = 500
 _DEFAULT_PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _WEBSOCKET_SCHEMES: Final = {"https": "wss", "http": "ws"}
+_ORIGIN: Final = re.compile(r"([a-z]+)://([^/?#]*)(.*)", re.DOTALL)
 
 
 # Signatures
@@ -118,13 +119,14 @@ def websocket_url(public_url: str) -> str:
 
 def candidates(url: str) -> tuple[str, ...]:
     """The spellings of one URL that Twilio may have signed: as configured, without port, with the default port."""
-    parts = urlsplit(url)
-    host = parts.netloc if parts.netloc.endswith("]") else re.sub(r":\d*$", "", parts.netloc)
-    head, tail = url[: url.index("://") + 3], url[url.index("://") + 3 + len(parts.netloc) :]
-    default = _DEFAULT_PORTS.get(parts.scheme)
-    spellings = [url, head + host + tail]
-    if default is not None and parts.netloc == host:
-        spellings.append(f"{head}{host}:{default}{tail}")
+    match = _ORIGIN.match(url)
+    if match is None:
+        return (url,)
+    scheme, netloc, tail = match.groups()
+    host = netloc if netloc.endswith("]") else re.sub(r":[0-9]*$", "", netloc)
+    spellings = [url, f"{scheme}://{host}{tail}"]
+    if netloc == host and scheme in _DEFAULT_PORTS:
+        spellings.append(f"{scheme}://{host}:{_DEFAULT_PORTS[scheme]}{tail}")
     return tuple(dict.fromkeys(spellings))
 
 
@@ -342,9 +344,7 @@ def empty() -> Twiml:
 def _document(*verbs: ET.Element) -> Twiml:
     response = ET.Element("Response")
     response.extend(verbs)
-    return Twiml(
-        b'<?xml version="1.0" encoding="UTF-8"?>' + ET.tostring(response, encoding="utf-8").partition(b"?>")[2]
-    )
+    return Twiml(b'<?xml version="1.0" encoding="UTF-8"?>' + ET.tostring(response, encoding="utf-8"))
 
 
 def _text(text: str) -> str:
