@@ -1,0 +1,167 @@
+"""From `PROVIDERS` and the providers' own variables to providers, in order.
+
+Nothing here knows a vendor: the provider table says which kinds there are and what each can be told.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from tandem_providers.errors import ProviderError
+from tandem_providers.options import OptionInfo, option_infos
+
+if TYPE_CHECKING:
+    from tandem_providers.table import ProviderKind
+
+_NAME = re.compile(r"(?P<kind>[a-z0-9-]+)(?:@(?P<instance>[a-z0-9-]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One provider to use, with its options as the environment has them."""
+
+    kind: ProviderKind
+    name: str
+    """As configured: `openai` or `openai@backup`."""
+    options: Any
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+def choose(
+    given: Mapping[str, str], kinds: Mapping[str, ProviderKind], problems: list[str], warnings: list[str]
+) -> list[Choice]:
+    """The providers of `PROVIDERS`, or every one with a key, or the embedded one. What is wrong goes to `problems`."""
+    names = _named(given, kinds, problems) if "PROVIDERS" in given else _by_key(given, kinds)
+    choices = [_choice(name, given, kinds, problems) for name in names]
+    return [choice for choice in choices if choice is not None]
+
+
+def variables_of(kinds: Mapping[str, ProviderKind], given: Mapping[str, str]) -> set[str]:
+    """Every name that an option may come from, those of further instances included."""
+    prefixes = ["", *instance_prefixes(given)]
+    return {
+        prefix + name
+        for kind in kinds.values()
+        for info in option_infos(kind.options).values()
+        for name in info.env
+        for prefix in prefixes
+    }
+
+
+def instance_prefixes(given: Mapping[str, str]) -> list[str]:
+    """What the variables of further instances begin with: `BACKUP_` for `openai@backup`."""
+    return [_prefix(name.partition("@")[2]) for name in _listed(given) if "@" in name]
+
+
+def needs_key(kind: ProviderKind) -> bool:
+    """It is a service with an account, not one that comes with the house."""
+    return any(info.secret for info in option_infos(kind.options).values())
+
+
+def embedded_only(choices: tuple[Choice, ...]) -> bool:
+    """No provider here costs anybody anything."""
+    return bool(choices) and not any(needs_key(choice.kind) for choice in choices)
+
+
+def _listed(given: Mapping[str, str]) -> list[str]:
+    return [name.strip().lower() for name in given.get("PROVIDERS", "").split(",") if name.strip()]
+
+
+def _named(given: Mapping[str, str], kinds: Mapping[str, ProviderKind], problems: list[str]) -> list[str]:
+    names: list[str] = []
+    for name in _listed(given):
+        match = _NAME.fullmatch(name)
+        kind = match["kind"] if match else name
+        if name in names:
+            problems.append(f"PROVIDERS: {name} is there twice; write {kind}@another for a second instance")
+        elif match is None or kind not in kinds:
+            near = difflib.get_close_matches(kind, kinds, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            problems.append(f"PROVIDERS: this version has no provider {name!r}; it has {', '.join(kinds)}{hint}")
+        else:
+            names.append(name)
+    if not _listed(given):
+        problems.append("PROVIDERS: names no provider")
+    return names
+
+
+def _by_key(given: Mapping[str, str], kinds: Mapping[str, ProviderKind]) -> list[str]:
+    """Every kind with a key; of those that share one only the first. None: the one that needs no key."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for kind in kinds.values():
+        keys = {
+            name for info in option_infos(kind.options).values() if info.secret for name in info.env if name in given
+        }
+        if keys - taken:
+            names.append(kind.name)
+        taken |= keys
+    return names or [kind.name for kind in kinds.values() if not needs_key(kind)][:1]
+
+
+def _choice(
+    name: str, given: Mapping[str, str], kinds: Mapping[str, ProviderKind], problems: list[str]
+) -> Choice | None:
+    kind = kinds[name.partition("@")[0]]
+    instance = name.partition("@")[2]
+    infos = option_infos(kind.options)
+    hints = get_type_hints(kind.options)
+    values: dict[str, Any] = {}
+    secrets: list[str] = []
+    before = len(problems)
+    for option, info in infos.items():
+        variable = next((v for v in _variables(info, instance) if v in given), None)
+        if variable is None:
+            continue
+        if info.secret:
+            secrets.append(given[variable])
+        try:
+            values[option] = _parse(given[variable], hints[option])
+        except ValueError as error:
+            shown = "" if info.secret else f" {given[variable]!r}:"
+            problems.append(f"{variable}:{shown} {_reason(error)}")
+    for option in fields(kind.options):
+        required = option.default is MISSING and option.default_factory is MISSING and option.name in infos
+        if required and option.name not in values and len(problems) == before:
+            variable = next(_variables(infos[option.name], instance), option.name)
+            problems.append(f"{variable}: is missing, and provider {name} needs it")
+    if len(problems) > before:
+        return None
+    try:
+        return Choice(kind, name, kind.options(**values), tuple(secrets))
+    except (ValueError, ProviderError) as error:
+        problems.append(f"provider {name}: {error}")
+        return None
+
+
+def _variables(info: OptionInfo, instance: str) -> Iterator[str]:
+    """Where an option comes from, the first one set wins."""
+    if instance:
+        yield from (_prefix(instance) + name for name in info.env)
+    yield from info.env
+
+
+def _prefix(instance: str) -> str:
+    return instance.upper().replace("-", "_") + "_"
+
+
+def _parse(text: str, hint: Any) -> Any:
+    adapter = TypeAdapter(hint)
+    if get_origin(hint) in (dict, list, tuple, Mapping) and text[:1] in "[{":
+        return adapter.validate_python(json.loads(text))
+    if get_origin(hint) in (list, tuple):
+        return adapter.validate_python([part.strip() for part in text.split(",")])
+    return adapter.validate_python(text)
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(str(e["msg"])[:1].lower() + str(e["msg"])[1:] for e in error.errors(include_url=False)[:1])
+    return "is not valid JSON" if isinstance(error, json.JSONDecodeError) else str(error)

@@ -1,0 +1,349 @@
+"""The environment, read once: every variable with its meaning, and every mistake told at once.
+
+The values of secrets never leave this module except into the hands that need them: no message here shows one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
+
+from tandem import logs
+from tandem.providers_from_env import Choice, choose, embedded_only, instance_prefixes, variables_of
+
+if TYPE_CHECKING:
+    from tandem_providers.table import ProviderKind
+
+DEMO_ACCOUNT_SID: Final = "AC" + "0" * 32
+DEMO_AUTH_TOKEN: Final = "tandem-demo"  # noqa: S105  # known to everyone on purpose: it opens only a server without keys
+TWILIO_API_URL: Final = "https://api.twilio.com"
+
+PREFIXES: Final = ("TANDEM_", "TWILIO_", "TELNYX_", "PLIVO_", "OPENAI_", "GEMINI_")
+# Names that are spoken for but have nothing to steer in this version, and whose they are.
+NOT_YET: Final = {
+    "OPENAI_LIVE_MODEL": "provider openai-live",
+    "OPENAI_LIVE_VOICE": "provider openai-live",
+    "OPENAI_LIVE_URL": "provider openai-live",
+    "GEMINI_API_KEY": "provider gemini",
+    "GOOGLE_API_KEY": "provider gemini",
+    "GEMINI_MODEL": "provider gemini",
+    "GEMINI_VOICE": "provider gemini",
+    "GEMINI_LIVE_URL": "provider gemini",
+    "TELNYX_API_KEY": "carrier telnyx",
+    "TELNYX_PUBLIC_KEY": "carrier telnyx",
+    "TELNYX_API_URL": "carrier telnyx",
+    "PLIVO_AUTH_ID": "carrier plivo",
+    "PLIVO_AUTH_TOKEN": "carrier plivo",
+    "PLIVO_API_URL": "carrier plivo",
+}
+# Kubernetes gives each pod such variables for a service that is called "tandem".
+_SERVICE_LINK = re.compile(r"TANDEM_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_(ADDR|PORT|PROTO))?)")
+
+log = logs.get(__name__)
+
+
+class SettingsError(Exception):
+    """The environment can't be used. Its text has one line a problem, each with the variable's name."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class TwilioAccount:
+    """With what Twilio signs, and where its API is."""
+
+    account_sid: str
+    auth_token: str = field(repr=False)
+    api_url: str = TWILIO_API_URL
+    demo: bool = False
+    """The well-known account of a server that has no keys at all: whoever signs with it may talk to the echo."""
+
+
+class Settings(BaseModel):
+    """Each field is the environment variable of the same name in capitals; its description is the documentation."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=str.upper, hide_input_in_errors=True, allow_inf_nan=False)
+
+    host: str = Field("127.0.0.1", description="Address to listen on (0.0.0.0 in the container).")
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    public_url: str = Field(
+        "",
+        description="Origin that carriers see, such as https://voice.example.com. Signatures are checked against it "
+        "and stream URLs are built from it, never from the Host header. Default: http://localhost:PORT.",
+    )
+    secret_key: SecretStr = Field(
+        default_factory=lambda: SecretStr(secrets.token_urlsafe(32)),
+        description="Signs stream tokens. Random at each start when unset; several instances need the same one.",
+    )
+    api_token: SecretStr = Field(
+        default_factory=lambda: SecretStr(secrets.token_urlsafe(24)),
+        description="Bearer token of /calls. Random at each start when unset, and printed once.",
+    )
+    providers: str = Field(
+        "",
+        description="Ordered, comma-separated: primary, then fallbacks. openai@backup is a second instance of openai "
+        "that reads BACKUP_OPENAI_... before OPENAI_... Default: every provider with a key; echo if there is none.",
+    )
+    instructions: str = Field("", description="What the agent is told to be and to do.")
+    greeting: str = Field("", description="First words of the agent. Default: left to the agent.")
+    voice: str = Field("", description="Voice of the agent; a provider's own ..._VOICE wins over it.")
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="Randomness of the model, where it has such a thing."
+    )
+    twilio_account_sid: str = Field("", description="Twilio account (AC...).")
+    twilio_auth_token: SecretStr = Field(SecretStr(""), description="Twilio auth token; checks signatures.")
+    twilio_api_url: str = Field(TWILIO_API_URL, description="Twilio's API, for tests and other regions.")
+    max_calls: int = Field(
+        150,
+        ge=1,
+        description="Calls at once; a further one hears that all lines are busy. The default is what one core was "
+        "measured to carry with room to spare.",
+    )
+    max_starts_per_second: float = Field(
+        25, gt=0, description="Calls taken in one second; further ones are refused as busy."
+    )
+    max_call_seconds: float = Field(3600, gt=0, description="Longest call; the caller is told before it ends.")
+    silence_seconds: float = Field(
+        60, gt=0, description="A caller who says nothing for that long is asked, then let go."
+    )
+    drain_seconds: float = Field(3600, ge=0, description="How long SIGTERM waits for calls to end.")
+    connect_seconds: float = Field(
+        5, gt=0, description="Time for one provider to become ready before the next is tried."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error."
+    )
+    log_format: Literal["json", "console"] = Field(
+        default_factory=lambda: "console" if sys.stderr.isatty() else "json",
+        description="json or console. Default: console on a terminal, else json.",
+    )
+    log_redact: bool = Field(True, description="false shows phone numbers and words in logs.")
+
+    _choices: tuple[Choice, ...] = PrivateAttr(())
+    _warnings: tuple[str, ...] = PrivateAttr(())
+    _environ: Mapping[str, str] = PrivateAttr({})
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """The providers to use: primary, then fallbacks."""
+        return self._choices
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works but is probably not meant, one sentence each."""
+        return self._warnings
+
+    @property
+    def origin(self) -> str:
+        """`PUBLIC_URL` or its default, without a slash at the end."""
+        return self.public_url or f"http://localhost:{self.port}"
+
+    @property
+    def api_token_is_ours(self) -> bool:
+        """Nobody set it: it must be told once, or nobody knows it."""
+        return "api_token" not in self.model_fields_set
+
+    @property
+    def twilio(self) -> TwilioAccount | None:
+        """Whose requests are accepted. None: nobody's, the routes are not there."""
+        if self.twilio_account_sid:
+            return TwilioAccount(
+                self.twilio_account_sid, self.twilio_auth_token.get_secret_value(), self.twilio_api_url
+            )
+        if embedded_only(self._choices):
+            return TwilioAccount(DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, self.twilio_api_url, demo=True)
+        return None
+
+    def secret_values(self) -> list[str]:
+        """Everything that must not appear in any output."""
+        own = [v.get_secret_value() for _, v in self if isinstance(v, SecretStr)]
+        theirs = [value for choice in self._choices for value in choice.secrets]
+        foreign = [
+            value for name, value in self._environ.items() if name in NOT_YET and name.endswith(("_KEY", "_TOKEN"))
+        ]
+        return [value for value in (*own, *theirs, *foreign) if value]
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("public_url", "twilio_api_url")
+    @classmethod
+    def _is_origin(cls, value: str) -> str:
+        return origin_of(value) if value else value
+
+    @field_validator("api_token", "secret_key", "twilio_auth_token")
+    @classmethod
+    def _is_plain(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("has characters that can't travel in a header; use letters, digits and punctuation")
+        return value
+
+
+def origin_of(text: str) -> str:
+    """Scheme, host and port, in the form that is compared.
+
+    Raises:
+        ValueError: it is something else; the message says what to write.
+    """
+    if "://" not in text:
+        raise ValueError(f"start it with https://, as in https://{text.split('/')[0]}")
+    parts = urlsplit(text)
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("the port is not a number up to 65535") from None
+    host = parts.hostname or ""
+    if parts.scheme in ("ws", "wss"):
+        raise ValueError("use http:// or https://; the WebSocket's address is derived from it")
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("use http:// or https://")
+    if not host or parts.username is not None:
+        raise ValueError("write scheme and host only, as in https://voice.example.com")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("write scheme and host only, without a path: the carriers' paths are appended")
+    if "_" in host:
+        raise ValueError("a host name with an underscore is refused by carriers and certificates")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port is not None else "")
+
+
+def is_local(origin: str) -> bool:
+    """Only this machine can reach it."""
+    host = urlsplit(origin).hostname or ""
+    return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
+
+
+def load(
+    environ: Mapping[str, str] | None = None,
+    dotenv: Path | None = Path(".env"),
+    kinds: Mapping[str, ProviderKind] | None = None,
+) -> Settings:
+    """Read and check everything. The real environment wins over the file; an empty value counts as unset.
+
+    Raises:
+        SettingsError: with all problems, not only the first.
+    """
+    if kinds is None:
+        from tandem_providers.table import KINDS
+
+        kinds = KINDS
+    given = _merged(os.environ if environ is None else environ, dotenv)
+    problems: list[str] = []
+    warnings: list[str] = []
+    names = {name.upper() for name in Settings.model_fields}
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate({name: given[name] for name in names & given.keys()})
+    except ValidationError as error:
+        problems += [_explain(given, e) for e in error.errors(include_url=False)]
+    choices = choose(given, kinds, problems, warnings)
+    _check_names(given, names | variables_of(kinds, given), problems, warnings)
+    _check_pairs(given, problems)
+    if settings is not None:
+        _look_twice(settings, given, warnings)
+    if problems or settings is None:
+        raise SettingsError(problems)
+    settings._choices = tuple(choices)
+    settings._warnings = tuple(warnings)
+    settings._environ = given
+    return settings
+
+
+@cache
+def current() -> Settings:
+    """The settings of this process: read once, so that what is random stays the same.
+
+    Raises:
+        SettingsError: see `load`.
+    """
+    return load()
+
+
+def _merged(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, str]:
+    from_file: Mapping[str, str | None] = {}
+    if dotenv is not None and dotenv.is_file():
+        # No ${...} in it is replaced: a secret may contain one.
+        from_file = dotenv_values(dotenv, interpolate=False, encoding="utf-8-sig")
+    merged = {name: value.strip() for name, value in from_file.items() if value}
+    merged.update({name: value.strip() for name, value in environ.items()})
+    return {name: value for name, value in merged.items() if value}
+
+
+def _explain(given: Mapping[str, str], error: Any) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    about = Settings.model_fields.get(name.lower())
+    hidden = about is not None and about.annotation is SecretStr
+    shown = "" if hidden or name not in given else f" {given[name]!r}:"
+    return f"{name}:{shown} {message[:1].lower()}{message[1:]}"
+
+
+def _check_names(given: Mapping[str, str], known: set[str], problems: list[str], warnings: list[str]) -> None:
+    """A misspelt name must not be a setting that silently does nothing."""
+    prefixes = (*PREFIXES, *(instance + prefix for instance in instance_prefixes(given) for prefix in PREFIXES))
+    for name in sorted(given.keys() - known):
+        unused = next((n for n in known if n.startswith(PREFIXES) and name.endswith(f"_{n}")), "")
+        if name in NOT_YET:
+            warnings.append(f"{name} is set, but this version has no {NOT_YET[name]} yet; it does nothing")
+        elif _SERVICE_LINK.fullmatch(name) or (name == "TANDEM_PORT" and given[name].startswith("tcp://")):
+            continue
+        elif name.startswith(prefixes):
+            problems.append(f"{name}: there is no such variable{_hint(name.removeprefix('TANDEM_'), known, 0.6)}")
+        elif unused:
+            warnings.append(f"{name} does nothing: PROVIDERS names no {_instance(name, unused)}")
+        elif hint := _hint(name, known, 0.88):
+            warnings.append(f"{name} is not a variable of Tandem and does nothing{hint}")
+
+
+def _instance(name: str, variable: str) -> str:
+    return f"{variable.split('_')[0].lower()}@{name.removesuffix(variable).strip('_').replace('_', '-').lower()}"
+
+
+def _hint(name: str, known: set[str], likeness: float) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=likeness)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _check_pairs(given: Mapping[str, str], problems: list[str]) -> None:
+    sid, token = "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"
+    for there, missing in ((sid, token), (token, sid)):
+        if there in given and missing not in given:
+            problems.append(f"{missing}: is missing; {there} is set, and one is no use without the other")
+
+
+def _look_twice(settings: Settings, given: Mapping[str, str], warnings: list[str]) -> None:
+    sid = settings.twilio_account_sid
+    if sid and not re.fullmatch(r"AC[0-9a-fA-F]{32}", sid):
+        warnings.append("TWILIO_ACCOUNT_SID does not look like one (AC and 32 hexadecimal digits)")
+    if settings.origin.startswith("http://") and not is_local(settings.origin):
+        warnings.append("PUBLIC_URL is not https: Twilio opens media streams only over wss")
+    if "SECRET_KEY" in given and len(settings.secret_key.get_secret_value()) < 16:
+        warnings.append("SECRET_KEY is shorter than 16 characters and can be guessed")
+
+
+def announce(settings: Settings) -> None:
+    """Say at start what an operator must know. The generated API token is told here, and only here."""
+    for warning in settings.warnings:
+        log.warning("check the configuration", problem=warning)
+    if settings.twilio is not None and settings.twilio.demo:
+        log.warning("no keys are set: requests signed with the public demo account reach the embedded provider")
+    if settings.api_token_is_ours:
+        # Not a log line: logs are kept and shipped, and this is a password.
+        print(f"API token (random, until this process ends): {settings.api_token.get_secret_value()}", file=sys.stderr)  # noqa: T201  # see above

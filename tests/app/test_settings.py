@@ -1,0 +1,294 @@
+"""The environment: what is accepted, what is refused and how it is told, and that no secret is ever shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tandem_providers.table import ProviderKind
+
+from tandem.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Settings, SettingsError, load, origin_of
+from tandem_providers.options import option
+
+SID = "AC" + "1a" * 16
+
+
+def settings(env: Mapping[str, str] | None = None, dotenv: Path | None = None) -> Settings:
+    return load(env or {}, dotenv)
+
+
+def problems(env: Mapping[str, str], dotenv: Path | None = None) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(env, dotenv)
+    return list(caught.value.problems)
+
+
+def test_an_empty_environment_is_a_working_one() -> None:
+    found = settings()
+    assert (found.host, found.port, found.origin) == ("127.0.0.1", 8000, "http://localhost:8000")
+    assert [choice.name for choice in found.choices] == ["echo"]
+    assert (found.max_call_seconds, found.silence_seconds, found.drain_seconds, found.connect_seconds) == (
+        3600,
+        60,
+        3600,
+        5,
+    )
+    assert (found.log_level, found.log_redact) == ("info", True)
+    assert found.warnings == ()
+
+
+def test_random_secrets_differ_from_start_to_start() -> None:
+    first, second = settings(), settings()
+    assert first.secret_key.get_secret_value() != second.secret_key.get_secret_value()
+    assert first.api_token.get_secret_value() != second.api_token.get_secret_value()
+    assert len(first.secret_key.get_secret_value()) >= 32
+    assert first.api_token_is_ours
+    assert not settings({"API_TOKEN": "given"}).api_token_is_ours
+
+
+def test_an_empty_value_is_an_unset_one() -> None:
+    found = settings({"PORT": "", "PROVIDERS": "  ", "OPENAI_API_KEY": "", "PUBLIC_URL": "", "LOG_REDACT": ""})
+    assert found.port == 8000
+    assert [choice.name for choice in found.choices] == ["echo"]
+
+
+def test_all_problems_are_told_at_once_with_the_variable_and_what_stood_there() -> None:
+    told = problems(
+        {"PORT": "eighty", "MAX_CALLS": "0", "LOG_LEVEL": "loud", "OPENAI_API_KEI": "x", "PROVIDERS": "opnai"}
+    )
+    text = "\n".join(told)
+    assert len(told) == 5
+    assert "PORT: 'eighty'" in text
+    assert "MAX_CALLS: '0'" in text
+    assert "LOG_LEVEL: 'loud'" in text
+    assert "OPENAI_API_KEI: there is no such variable; did you mean OPENAI_API_KEY?" in text
+    assert "no provider 'opnai'" in text
+    assert "did you mean openai?" in text
+
+
+@pytest.mark.parametrize("name", ["API_TOKEN", "SECRET_KEY", "TWILIO_AUTH_TOKEN"])
+def test_a_bad_secret_is_refused_without_being_shown(name: str) -> None:
+    told = problems({name: "päss wörd", "TWILIO_ACCOUNT_SID": SID})
+    assert any(line.startswith(f"{name}: has characters") for line in told)
+    assert "wörd" not in "\n".join(told)
+
+
+def test_no_way_of_printing_the_settings_shows_a_secret() -> None:
+    planted = {
+        "SECRET_KEY": "planted-secret-key",
+        "API_TOKEN": "planted-api-token",
+        "TWILIO_ACCOUNT_SID": SID,
+        "TWILIO_AUTH_TOKEN": "planted-auth-token",
+        "OPENAI_API_KEY": "sk-planted-openai",
+    }
+    found = settings(planted)
+    shown = f"{found} {found!r} {found.model_dump()} {found.model_dump_json()} {found.twilio} {found.choices}"
+    for name, value in planted.items():
+        assert name == "TWILIO_ACCOUNT_SID" or value not in shown, name
+    assert set(found.secret_values()) >= {v for k, v in planted.items() if k != "TWILIO_ACCOUNT_SID"}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("TWILIO_AUTH_TOKE", "TWILIO_AUTH_TOKEN"),
+        ("OPENAI_MODELL", "OPENAI_MODEL"),
+        ("TANDEM_PUBLIC_URL", "PUBLIC_URL"),
+        ("GEMINI_XYZZY", ""),
+    ],
+)
+def test_an_unknown_name_with_one_of_our_prefixes_is_refused(name: str, hint: str) -> None:
+    (told,) = problems({name: "value"})
+    assert told.startswith(f"{name}: there is no such variable")
+    assert told.endswith(f"did you mean {hint}?" if hint else "variable")
+    assert "value" not in told
+
+
+def test_a_near_miss_without_a_prefix_is_only_a_warning() -> None:
+    found = settings({"PROVIDER": "echo", "HOSTNAME": "box", "PATH": "/bin", "PORTS": "1"})
+    assert [w.split()[0] for w in found.warnings] == ["PORTS", "PROVIDER"] or [
+        w.split()[0] for w in found.warnings
+    ] == ["PROVIDER"]
+
+
+def test_what_kubernetes_adds_for_a_service_of_our_name_is_left_alone() -> None:
+    assert settings(
+        {"TANDEM_PORT": "tcp://10.0.0.1:80", "TANDEM_SERVICE_HOST": "10.0.0.1", "TANDEM_SERVICE_PORT_HTTP": "80"}
+    )
+    assert problems({"TANDEM_PORT": "9000"}) == ["TANDEM_PORT: there is no such variable; did you mean PORT?"]
+
+
+def test_names_of_later_versions_are_accepted_with_a_warning() -> None:
+    found = settings({"TELNYX_API_KEY": "key", "GEMINI_API_KEY": "key", "OPENAI_LIVE_URL": "wss://x"})
+    text = "\n".join(found.warnings)
+    assert "TELNYX_API_KEY is set, but this version has no carrier telnyx" in text
+    assert "GEMINI_API_KEY is set, but this version has no provider gemini" in text
+    assert "OPENAI_LIVE_URL" in text
+    assert [choice.name for choice in found.choices] == ["echo"]
+    assert "this version has no provider 'gemini'" in problems({"PROVIDERS": "gemini"})[0]
+
+
+# Providers
+
+
+def test_a_key_selects_its_provider_and_echo_is_no_silent_fallback() -> None:
+    assert [choice.name for choice in settings({"OPENAI_API_KEY": "sk-1"}).choices] == ["openai"]
+
+
+def test_echo_may_be_asked_for_behind_a_paid_provider() -> None:
+    found = settings({"OPENAI_API_KEY": "sk-1", "PROVIDERS": "openai, echo"})
+    assert [choice.name for choice in found.choices] == ["openai", "echo"]
+
+
+def test_a_second_instance_reads_its_own_variables_first() -> None:
+    found = settings(
+        {
+            "PROVIDERS": "openai,openai@backup",
+            "OPENAI_API_KEY": "sk-1",
+            "OPENAI_MODEL": "shared",
+            "BACKUP_OPENAI_API_KEY": "sk-2",
+            "BACKUP_OPENAI_REALTIME_URL": "wss://backup.example.com/v1/realtime",
+        }
+    )
+    first, second = (choice.options for choice in found.choices)
+    assert (first.api_key, second.api_key) == ("sk-1", "sk-2")
+    assert first.model == second.model == "shared"
+    assert second.url == "wss://backup.example.com/v1/realtime"
+    assert first.url != second.url
+
+
+def test_a_misspelt_variable_of_an_instance_is_refused_too() -> None:
+    env = {"PROVIDERS": "openai@backup", "OPENAI_API_KEY": "sk-1", "BACKUP_OPENAI_MODLE": "m"}
+    assert problems(env) == ["BACKUP_OPENAI_MODLE: there is no such variable; did you mean BACKUP_OPENAI_MODEL?"]
+
+
+def test_a_variable_of_an_instance_that_is_not_used_is_told() -> None:
+    (told,) = settings({"OPENAI_API_KEY": "sk-1", "BACKUP_OPENAI_API_KEY": "sk-2"}).warnings
+    assert told == "BACKUP_OPENAI_API_KEY does nothing: PROVIDERS names no openai@backup"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("echo,echo", "there twice"), (",", "names no provider"), ("openai@", "no provider"), ("echo@a b", "no provider")],
+)
+def test_a_bad_list_of_providers_is_refused(value: str, said: str) -> None:
+    assert any(said in told for told in problems({"PROVIDERS": value}))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    key: str = option("ACME_KEY", "ACME_OTHER_KEY", secret=True)
+    speed: float = option("ACME_SPEED", default=1.0)
+    loud: bool = option("ACME_LOUD", default=False)
+    words: tuple[str, ...] = option("ACME_WORDS", default=())
+    hidden: int = option("ACME_PIN", default=0, secret=True)
+    internal: int = option(default=3)
+
+
+def acme(name: str, options: type = Options) -> ProviderKind:
+    def build(options: Any, name: str) -> Any:
+        raise AssertionError("settings build nothing")
+
+    return ProviderKind(name=name, options=options, build=build)
+
+
+def test_options_are_read_in_their_types_and_a_shared_key_selects_the_first() -> None:
+    kinds = {"acme": acme("acme"), "acme-live": acme("acme-live")}
+    found = load({"ACME_OTHER_KEY": "k", "ACME_SPEED": "1.5", "ACME_LOUD": "yes", "ACME_WORDS": "a, b"}, None, kinds)
+    (choice,) = found.choices
+    assert (choice.kind.name, choice.options) == ("acme", Options("k", 1.5, True, ("a", "b")))
+    assert choice.secrets == ("k",)
+
+
+def test_bad_and_missing_options_are_told_by_their_variable() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"PROVIDERS": "acme@x", "X_ACME_SPEED": "fast", "ACME_PIN": "s3cret"}, None, {"acme": acme("acme")})
+    assert caught.value.problems[0].startswith("X_ACME_SPEED: 'fast':")
+    assert caught.value.problems[1].startswith("ACME_PIN: input should be a valid integer")
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(SettingsError, match="ACME_KEY: is missing, and provider acme needs it"):
+        load({"PROVIDERS": "acme"}, None, {"acme": acme("acme")})
+
+
+# PUBLIC_URL
+
+
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("https://voice.example.com", "https://voice.example.com"),
+        ("https://Voice.Example.com/", "https://voice.example.com"),
+        ("http://localhost:9000", "http://localhost:9000"),
+        ("http://[::1]:9000", "http://[::1]:9000"),
+    ],
+)
+def test_public_url_is_an_origin(given: str, origin: str) -> None:
+    assert origin_of(given) == origin
+    assert settings({"PUBLIC_URL": given}).origin == origin
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("voice.example.com", "https://voice.example.com"),
+        ("wss://voice.example.com", "use http:// or https://"),
+        ("ftp://voice.example.com", "use http:// or https://"),
+        ("https://voice.example.com/twilio", "without a path"),
+        ("https://voice.example.com?x=1", "without a path"),
+        ("https://user@voice.example.com", "scheme and host only"),
+        ("https://", "scheme and host only"),
+        ("https://my_host.example.com", "underscore"),
+        ("https://voice.example.com:99999", "port"),
+    ],
+)
+def test_anything_else_is_refused_with_what_to_write(given: str, said: str) -> None:
+    (told,) = problems({"PUBLIC_URL": given})
+    assert told.startswith("PUBLIC_URL: ")
+    assert said in told
+
+
+def test_plain_http_for_the_world_is_a_warning() -> None:
+    assert "wss" in settings({"PUBLIC_URL": "http://voice.example.com"}).warnings[0]
+    assert settings({"PUBLIC_URL": "http://127.0.0.1:8000"}).warnings == ()
+
+
+# Twilio
+
+
+def test_without_any_key_the_demo_account_is_accepted() -> None:
+    account = settings().twilio
+    assert account is not None
+    assert (account.account_sid, account.auth_token, account.demo) == (DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, True)
+
+
+def test_with_a_paid_provider_and_no_account_nobody_is_accepted() -> None:
+    assert settings({"OPENAI_API_KEY": "sk-1"}).twilio is None
+    assert settings({"OPENAI_API_KEY": "sk-1", "PROVIDERS": "openai,echo"}).twilio is None
+
+
+def test_an_account_replaces_the_demo_one() -> None:
+    account = settings({"TWILIO_ACCOUNT_SID": SID, "TWILIO_AUTH_TOKEN": "t0ken"}).twilio
+    assert account is not None
+    assert (account.account_sid, account.auth_token, account.demo) == (SID, "t0ken", False)
+    assert account.api_url == "https://api.twilio.com"
+
+
+def test_half_an_account_is_refused() -> None:
+    assert problems({"TWILIO_ACCOUNT_SID": SID}) == [
+        "TWILIO_AUTH_TOKEN: is missing; TWILIO_ACCOUNT_SID is set, and one is no use without the other"
+    ]
+
+
+# .env
+
+
+def test_the_file_is_read_and_the_real_environment_wins(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text('# ours\nPORT=9000\nGREETING="Good day, ${NAME}"\nMAX_CALLS=7\n', encoding="utf-8")
+    found = settings({"PORT": "9001", "MAX_CALLS": ""}, file)
+    assert (found.port, found.greeting, found.max_calls) == (9001, "Good day, ${NAME}", 150)
+    file.write_text("TWILIO_TOKEN=x\n", encoding="utf-8")
+    assert "TWILIO_TOKEN" in problems({}, file)[0]
