@@ -21,6 +21,7 @@ from tandem import logs
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 STALL_SECONDS: Final = 0.1  # a caller hears a gap when five frames come late
 BEAT_SECONDS: Final = 0.05
+_FADE: Final = 0.87  # per beat: a half in five
 
 # Seconds. First audio and turns are judged around one second, a clear around a millisecond, calls around minutes.
 _FIRST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.5, 5.0, 10.0)
@@ -64,6 +65,8 @@ class Metrics:
         self.bad_frames = self._counter("bad_frames_total", "Frames of carriers that could not be read.", "reason")
         self.gaps = self._counter("gaps_total", "Holes in the caller's audio, filled with silence.")
         self.underruns = self._counter("underruns_total", "Times that the agent's voice ran dry inside a turn.")
+        self.lag = 0.0
+        """How late the loop has been of late, in seconds: the worst beat, half forgotten after a quarter of a second."""
         self.loop_lag_seconds = self._histogram("loop_lag_seconds", "How late the event loop woke up.", _INSTANT)
         self.webhooks = self._counter("webhooks_total", "Requests of carriers, by answer.", "route", "status")
         self.tokens_refused = self._counter("tokens_refused_total", "Stream tokens that were not accepted.", "reason")
@@ -95,7 +98,9 @@ async def watch_loop(metrics: Metrics, *, stall_seconds: float = STALL_SECONDS) 
             due = time.monotonic() + BEAT_SECONDS
             watchdog.beat(due)
             await asyncio.sleep(BEAT_SECONDS)
-            metrics.loop_lag_seconds.observe(max(0.0, time.monotonic() - due))
+            late = max(0.0, time.monotonic() - due)
+            metrics.loop_lag_seconds.observe(late)
+            metrics.lag = max(late, metrics.lag * _FADE)
     finally:
         watchdog.stop()
 

@@ -127,10 +127,10 @@ def _choice(
         except ValueError as error:
             shown = "" if info.secret else f" {given[variable]!r}:"
             problems.append(f"{variable}:{shown} {_reason(error)}")
-    for option in fields(kind.options):
-        required = option.default is MISSING and option.default_factory is MISSING and option.name in infos
-        if required and option.name not in values and len(problems) == before:
-            variable = next(_variables(infos[option.name], instance), option.name)
+    for declared in fields(kind.options):
+        required = declared.default is MISSING and declared.default_factory is MISSING and declared.name in infos
+        if required and declared.name not in values and len(problems) == before:
+            variable = next(_variables(infos[declared.name], instance), declared.name)
             problems.append(f"{variable}: is missing, and provider {name} needs it")
     if len(problems) > before:
         return None
