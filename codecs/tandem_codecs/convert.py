@@ -76,11 +76,8 @@ def _build(source: AudioFormat, target: AudioFormat) -> tuple[Step, Callable[[],
     resampler = Resampler(source.rate, target.rate)
     resample, tail = resampler.feed, resampler.flush
     decode, encode = _DECODE.get(source.encoding), _ENCODE.get(target.encoding)
-    if decode is None and encode is None:
-        return resample, tail
     if encode is None:
-        assert decode is not None  # noqa: S101 - tells the type checker what the lines above have settled
-        return lambda data: resample(decode(data)), tail
+        return (resample if decode is None else lambda data: resample(decode(data))), tail
     if decode is None:
         return lambda data: encode(resample(data)), lambda: encode(tail())
     return lambda data: encode(resample(decode(data))), lambda: encode(tail())

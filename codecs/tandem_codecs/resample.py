@@ -4,7 +4,7 @@ A linear-phase low-pass filter in polyphase form. One row of the product below i
 of that millisecond with the filter's memory before it, times a table with one column per output sample. So a whole
 chunk is one small matrix product, and each chunk's output leaves at once.
 
-The arithmetic is exact. Coefficients are whole multiples of 2**-24 and samples have 16 bits, so every partial sum fits
+The arithmetic is exact. Coefficients are whole multiples of 2**-32 and every partial sum stays below 2**17, so it fits
 the 53 bits of a double and no order of summation can change it: the same input gives the same bytes however it is cut
 and whichever BLAS multiplies. Single precision would save 0.8 of 4 microseconds a frame and lose that.
 """
@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy import copyto, dot, maximum, minimum, rint  # by name: looking them up in np is 2 % of a frame
 
 from tandem_codecs.format import PCM16_8K, PCM16_16K, PCM16_24K
 
@@ -29,7 +30,7 @@ RATES: Final = (PCM16_8K.rate, PCM16_16K.rate, PCM16_24K.rate)
 _DELAY: Final = 23
 _CUTOFF: Final = 0.95
 _KAISER_BETA: Final = 9.0
-_COEFFICIENT_STEP: Final = 2.0**-24
+_COEFFICIENT_STEP: Final = 2.0**-32
 
 _SAMPLE_BYTES: Final = PCM16_8K.sample_bytes
 _ROWS: Final = 100
@@ -75,6 +76,8 @@ class Resampler:
         if odd:
             self._rest = bytes(pcm[-odd:])
             pcm = pcm[:-odd]
+        if not groups:
+            return b""
         if groups <= kernel.most_groups:
             output, self._memory = kernel.run(self._memory, pcm, groups)
             return output
@@ -184,12 +187,12 @@ class _Kernel:
         raw[:start] = memory
         raw[start : start + size] = pcm
         # A last row may reach beyond the input: it then reads what an earlier run left there, and is cut off below.
-        np.copyto(views.rows, views.windows)
-        product = np.dot(views.rows, self._table, views.product)
-        np.rint(product, product)
-        np.minimum(product, _HIGHEST, out=product)
-        np.maximum(product, _LOWEST, out=product)
-        np.copyto(views.samples, product, casting="unsafe")
+        copyto(views.rows, views.windows)
+        product = dot(views.rows, self._table, views.product)
+        rint(product, product)
+        minimum(product, _HIGHEST, out=product)
+        maximum(product, _LOWEST, out=product)
+        copyto(views.samples, product, casting="unsafe")
         output = bytes(views.output[: groups * self.up * _SAMPLE_BYTES])
         memory = bytes(raw[size : size + start])
         self._idle.append(scratch)

@@ -73,7 +73,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     while position + 8 <= len(content):
         name, size = struct.unpack_from("<4sI", content, position)
         position += 8
-        # Whoever streams a WAV file writes 0xFFFFFFFF or 0 for a size not known yet; slicing forgives the former.
+        # Who streams a WAV file does not know its size yet and claims the largest; slicing takes what there is.
         yield name, content[position : position + size]
         position += size + size % 2
 
@@ -159,9 +159,9 @@ class StereoWriter:
         if self._file.closed:
             return
         size = max(self._ends.values()) * _BLOCK_BYTES
-        self._file.seek(0)
-        self._file.write(_header(self.rate, size))
-        self._file.close()
+        with self._file:
+            self._file.seek(0)
+            self._file.write(_header(self.rate, size))
         self._part.replace(self.path)
 
     def __enter__(self) -> Self:
