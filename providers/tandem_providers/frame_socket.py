@@ -46,6 +46,28 @@ class Limits:
     """Bytes the kernel may hold for a far end that does not read (SO_SNDBUF); the rest shows in `buffered`."""
 
 
+class Allowance:
+    """How many messages may still come: `rate` a second, two seconds' worth at once. Costs a subtraction a message."""
+
+    __slots__ = ("_clock", "_credit", "_earning_since", "_rate")
+
+    def __init__(self, rate: int, clock: Callable[[], float]) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._credit = 2 * rate
+        self._earning_since = clock()
+
+    def spend(self) -> bool:
+        """Count one message; whether it was within the allowance."""
+        self._credit -= 1
+        if self._credit < 0:
+            now = self._clock()
+            earned = int((now - self._earning_since) * self._rate)
+            self._earning_since = now
+            self._credit = min(earned, 2 * self._rate) - 1
+        return self._credit >= 0
+
+
 class Connection(asyncio.Protocol):
     """One open WebSocket, born when the handshake is over. It takes over `transport` and delivers from the loop on.
 
@@ -75,20 +97,31 @@ class Connection(asyncio.Protocol):
         """What `on_close` will say."""
         self._finished = False
         """It has said it."""
+        self._lost = False
+        """The transport is gone."""
         self._reading = True
         self._alive = True
         self._deadline: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        self._rate = limits.messages_per_second or 0
-        self._credit = 2 * self._rate
-        self._credited_at = self._loop.time()
-        if limits.send_buffer is not None:
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer)
+        rate = limits.messages_per_second
+        self._allowance = Allowance(rate, self._loop.time) if rate else None
+        self._writable = asyncio.Event()
+        self._writable.set()
         transport.set_protocol(self)
         self._keepalive = self._loop.call_later(limits.ping_seconds, self._ping)
+        if transport.is_closing():
+            self._loop.call_soon(self.connection_lost, None)
+            return
+        if limits.send_buffer is not None:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer)
         self._loop.call_soon(self.data_received, b"")
 
     # FrameSocket
+
+    @property
+    def closing(self) -> bool:
+        """Nothing is sent any more."""
+        return self._closing
 
     @property
     def buffered(self) -> int:
@@ -129,6 +162,10 @@ class Connection(asyncio.Protocol):
             self._waiters.append(waiter)
             await waiter
 
+    async def drain(self) -> None:
+        """Wait until the far end has taken enough of what was sent (for senders that can wait)."""
+        await self._writable.wait()
+
     # asyncio.Protocol
 
     def data_received(self, data: bytes) -> None:
@@ -136,10 +173,8 @@ class Connection(asyncio.Protocol):
         if self._finished:
             return
         for opcode, payload in self._reader.feed(data):
-            if self._rate:
-                self._credit -= 1
-                if self._credit < 0 and not self._refill():
-                    self._fail(1008, f"over {self._rate} messages a second")
+            if self._allowance is not None and not self._allowance.spend():
+                self._fail(1008, "too many messages a second")
             if opcode > frames.BINARY:
                 self._control(opcode, payload)
             elif not self._closing:
@@ -152,8 +187,17 @@ class Connection(asyncio.Protocol):
         if violation is not None:
             self._fail(violation.code, violation.reason)
 
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._closing = True
+        if self._lost:
+            return
+        self._lost = self._closing = True
+        self._writable.set()
         self._keepalive.cancel()
         if self._deadline is not None:
             self._deadline.cancel()
@@ -215,13 +259,6 @@ class Connection(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self._loop.call_later(seconds, self._transport.abort)
-
-    def _refill(self) -> bool:
-        now = self._loop.time()
-        earned = int((now - self._credited_at) * self._rate)
-        self._credited_at = now
-        self._credit = min(earned, 2 * self._rate) - 1
-        return self._credit >= 0
 
     def _ping(self) -> None:
         if not self._closing:
