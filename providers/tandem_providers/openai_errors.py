@@ -1,0 +1,130 @@
+"""What the words in an OpenAI error mean: one table for error events, failed responses, closes and handshake bodies.
+
+The vendor puts the telling word into `code` or into `type`, so both are looked up, the code first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tandem_providers.errors import (
+    AuthenticationFailedError,
+    ConnectionFailedError,
+    InvalidConfigError,
+    ProviderError,
+    ProviderUnavailableError,
+    RateLimitedError,
+    SessionClosedError,
+)
+
+EXPIRED: Final = "session_expired"
+ACTIVE_RESPONSE: Final = "conversation_already_has_active_response"
+NOTHING_TO_CANCEL: Final = "response_cancel_not_active"
+
+_QUOTA: Final = frozenset(
+    {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "billing_not_active"}
+)
+_KINDS: Final[dict[str, type[ProviderError]]] = {
+    **dict.fromkeys(_QUOTA, RateLimitedError),
+    "invalid_api_key": AuthenticationFailedError,
+    "account_deactivated": AuthenticationFailedError,
+    "authentication_error": AuthenticationFailedError,
+    "permission_error": AuthenticationFailedError,
+    "insufficient_permissions": AuthenticationFailedError,
+    "unsupported_country_region_territory": AuthenticationFailedError,
+    "rate_limit_exceeded": RateLimitedError,
+    "rate_limit_error": RateLimitedError,
+    "inference_rate_limit_exceeded": RateLimitedError,
+    "too_many_requests": RateLimitedError,
+    "model_not_found": InvalidConfigError,
+    "beta_api_shape_disabled": InvalidConfigError,
+    "invalid_intent": InvalidConfigError,
+    "server_error": ProviderUnavailableError,
+    "internal_error": ProviderUnavailableError,
+    "service_unavailable": ProviderUnavailableError,
+    "engine_overloaded": ProviderUnavailableError,
+    EXPIRED: SessionClosedError,
+    "invalid_request_error": InvalidConfigError,
+}
+_FATAL: Final = _QUOTA | {
+    "invalid_api_key",
+    "account_deactivated",
+    "authentication_error",
+    "model_not_found",
+    "beta_api_shape_disabled",
+    "invalid_intent",
+    EXPIRED,
+}
+_CLOSES: Final[dict[int, type[ProviderError]]] = {
+    3000: AuthenticationFailedError,
+    4000: InvalidConfigError,
+    1008: ProviderUnavailableError,
+    1011: ProviderUnavailableError,
+    1012: ProviderUnavailableError,
+    1013: ProviderUnavailableError,
+}
+_STATUSES: Final[dict[int, type[ProviderError]]] = {
+    400: InvalidConfigError,
+    401: AuthenticationFailedError,
+    402: RateLimitedError,
+    403: AuthenticationFailedError,
+    404: InvalidConfigError,
+    422: InvalidConfigError,
+    429: RateLimitedError,
+}
+_LONGEST_MESSAGE: Final = 500
+_KEY = re.compile(r"\b(?:sk|ek)[-_][\w*.-]+")
+
+
+def is_fatal(code: str, type_: str = "") -> bool:
+    """Whether the session is of no more use after this, although the socket may still be open."""
+    return code in _FATAL or type_ in _FATAL
+
+
+def classify(
+    code: str,
+    type_: str = "",
+    message: str = "",
+    *,
+    provider: str = "",
+    status: int | None = None,
+    otherwise: type[ProviderError] = ProviderUnavailableError,
+) -> ProviderError:
+    """The error of ours for one of theirs. Unknown words become what `status` says, else `otherwise`."""
+    kind = _KINDS.get(code)
+    if kind is None and type_ in _KINDS and not (status and type_ == "invalid_request_error"):
+        kind = _KINDS[type_]
+    if kind is None and status is not None:
+        kind = _STATUSES.get(status)
+    error = (kind or otherwise)(
+        presentable(message) or code or type_ or "no reason given",
+        provider=provider,
+        code=code or type_,
+        status=status,
+    )
+    if isinstance(error, RateLimitedError) and (code in _QUOTA or type_ in _QUOTA or status == 402):
+        error.exhausted = True
+    return error
+
+
+def classify_close(code: int, reason: str, *, provider: str, ready: bool) -> ProviderError:
+    """What a close by the far end means. Its reason has the form `<type>.<code>` when there is one."""
+    type_, _, word = reason.partition(".")
+    if code == 1000:
+        # An unexplained goodbye: before the session stood, the connection never really came about.
+        kind: type[ProviderError] = SessionClosedError if ready else ConnectionFailedError
+    else:
+        kind = _CLOSES.get(code, ConnectionFailedError)
+    message = f"the provider closed the connection ({code})"
+    if reason:
+        message = f"{message}: {presentable(reason)}"
+    if word in _KINDS:
+        return classify(word, type_, message, provider=provider, status=code)
+    return kind(message, provider=provider, code=word, status=code)
+
+
+def presentable(message: str) -> str:
+    """A vendor's sentence, fit for a log: without keys, and not endless."""
+    text = _KEY.sub("[key]", message)
+    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."

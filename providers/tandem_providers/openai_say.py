@@ -1,0 +1,42 @@
+"""How the agent is asked to speak unprompted.
+
+The instructions of a single response replace those of the session, so the session's own come first here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from tandem_providers.commands import Purpose, Say
+from tandem_providers.openai_session import SessionPlan
+
+_OCCASIONS: Final = {
+    Purpose.GREETING: "The call has just been answered and the caller is waiting for your first words.",
+    Purpose.STILL_THERE: "The caller has not said anything for a while.",
+    Purpose.GOODBYE: "The call ends now. These are your last words; do not ask anything.",
+}
+_OPEN_TASKS: Final = {
+    Purpose.GREETING: "Greet the caller in one or two short sentences, as your instructions ask.",
+    Purpose.STILL_THERE: "Ask in one short sentence, in the language of the conversation, whether the caller is there.",
+    Purpose.GOODBYE: "Say goodbye in one short sentence, in the language of the conversation.",
+}
+
+
+def say_body(say: Say, plan: SessionPlan) -> dict[str, Any]:
+    """The `response` of a `response.create` for this command."""
+    if say.text is None:
+        task = _OPEN_TASKS[say.purpose]
+    else:
+        # Written as a JSON string, so that quotes and line breaks in the text cannot end it.
+        words = msgspec.json.encode(say.text).decode()
+        task = (
+            "Say exactly the words of the following JSON string, all of them and no others, "
+            f"without quotes and without comment: {words}"
+        )
+    parts = (plan.instructions, f"{_OCCASIONS[say.purpose]} {task}")
+    body: dict[str, Any] = {"instructions": "\n\n".join(part for part in parts if part)}
+    if plan.session["tools"]:
+        body["tool_choice"] = "none"
+    return body
