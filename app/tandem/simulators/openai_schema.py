@@ -1,0 +1,429 @@
+"""The shapes that OpenAI Realtime takes from a client, as data, and the refusals it answers to any other.
+
+A check is a function of a value and its path; it raises `Refused` with the vendor's words at the first thing wrong,
+so nothing of a bad message is ever applied.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+Check = Callable[[Any, str], None]
+
+MAX_APPEND_CHARS: Final = 15 * 1024 * 1024
+"""One append may carry this much base64."""
+
+
+class Refused(Exception):
+    """The server answers this with an `error` event; the session goes on."""
+
+    def __init__(
+        self, message: str, code: str | None = None, param: str | None = None, kind: str = "invalid_request_error"
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.param = param
+        self.kind = kind
+
+
+def _type_name(value: Any) -> str:
+    names = {bool: "a boolean", int: "an integer", float: "a decimal", str: "a string", list: "an array"}
+    return "null" if value is None else names.get(type(value), "an object")
+
+
+def _wrong_type(path: str, wanted: str, value: Any) -> Refused:
+    return Refused(
+        f"Invalid type for '{path}': expected {wanted}, but got {_type_name(value)} instead.", "invalid_type", path
+    )
+
+
+def string(value: Any, path: str) -> None:
+    """Any text."""
+    if not isinstance(value, str):
+        raise _wrong_type(path, "a string", value)
+
+
+def boolean(value: Any, path: str) -> None:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise _wrong_type(path, "a boolean", value)
+
+
+def mapping(value: Any, path: str) -> None:
+    """Any JSON object."""
+    if not isinstance(value, dict):
+        raise _wrong_type(path, "an object", value)
+
+
+def _bounded(value: float, path: str, low: float, high: float) -> None:
+    if value < low:
+        raise Refused(
+            f"Invalid '{path}': value below minimum. Expected a value >= {low:g}, but got {value:g} instead.",
+            "decimal_below_min_value" if isinstance(value, float) else "integer_below_min_value",
+            path,
+        )
+    if value > high:
+        raise Refused(
+            f"Invalid '{path}': value above maximum. Expected a value <= {high:g}, but got {value:g} instead.",
+            "decimal_above_max_value" if isinstance(value, float) else "integer_above_max_value",
+            path,
+        )
+
+
+def number(low: float, high: float) -> Check:
+    """A number within the bounds, both included."""
+
+    def check(value: Any, path: str) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise _wrong_type(path, "a decimal", value)
+        _bounded(value, path, low, high)
+
+    return check
+
+
+def integer(low: int, high: int = 2**31) -> Check:
+    """A whole number within the bounds, both included."""
+
+    def check(value: Any, path: str) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _wrong_type(path, "an integer", value)
+        _bounded(value, path, low, high)
+
+    return check
+
+
+def one_of(*allowed: Any) -> Check:
+    """One of these values."""
+
+    def check(value: Any, path: str) -> None:
+        if value not in allowed or isinstance(value, bool):
+            listed = ", ".join(f"'{choice}'" for choice in allowed)
+            raise Refused(f"Invalid value: '{value}'. Supported values are: {listed}.", "invalid_value", path)
+
+    return check
+
+
+def nullable(inner: Check) -> Check:
+    """Null, or what the inner check takes."""
+
+    def check(value: Any, path: str) -> None:
+        if value is not None:
+            inner(value, path)
+
+    return check
+
+
+def either(*checks: Check) -> Check:
+    """What any of these takes; the last one words the refusal."""
+
+    def check(value: Any, path: str) -> None:
+        for attempt in checks[:-1]:
+            try:
+                return attempt(value, path)
+            except Refused:
+                continue
+        return checks[-1](value, path)
+
+    return check
+
+
+def array(inner: Check) -> Check:
+    """A list of what the inner check takes."""
+
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, list):
+            raise _wrong_type(path, f"an array for '{path}'", value)
+        for index, entry in enumerate(value):
+            inner(entry, f"{path}[{index}]")
+
+    return check
+
+
+def record(fields: Mapping[str, Check], required: Collection[str] = ()) -> Check:
+    """An object with no other fields than these."""
+
+    def check(value: Any, path: str) -> None:
+        mapping(value, path)
+        for name in value:
+            if name not in fields:
+                param = f"{path}.{name}" if path else name
+                raise Refused(f"Unknown parameter: '{param}'.", "unknown_parameter", param)
+        for name in required:
+            if name not in value:
+                param = f"{path}.{name}" if path else name
+                raise Refused(f"Missing required parameter: '{param}'.", "missing_required_parameter", param)
+        for name, entry in value.items():
+            fields[name](entry, f"{path}.{name}" if path else name)
+
+    return check
+
+
+def tagged(tag: str, kinds: Mapping[str, Check]) -> Check:
+    """An object whose field `tag` says which of these it is."""
+    known = one_of(*kinds)
+
+    def check(value: Any, path: str) -> None:
+        mapping(value, path)
+        param = f"{path}.{tag}" if path else tag
+        if tag not in value:
+            raise Refused(f"Missing required parameter: '{param}'.", "missing_required_parameter", param)
+        known(value[tag], param)
+        kinds[value[tag]](value, path)
+
+    return check
+
+
+def _modalities(value: Any, path: str) -> None:
+    array(one_of("text", "audio"))(value, path)
+    if value not in (["text"], ["audio"]):
+        raise Refused(
+            f"Invalid modalities: {value}. Supported combinations are: ['text'] and ['audio'].", "invalid_value", path
+        )
+
+
+def _metadata(value: Any, path: str) -> None:
+    mapping(value, path)
+    if len(value) > 16:
+        raise Refused(
+            f"Invalid '{path}': too many properties. Expected at most 16.", "object_above_max_properties", path
+        )
+    for name, entry in value.items():
+        string(entry, f"{path}.{name}")
+
+
+def _item_id(value: Any, path: str) -> None:
+    string(value, path)
+    if not 1 <= len(value) <= 32:
+        raise Refused(
+            f"Invalid '{path}': string too long. Expected a string with maximum length 32, but got a string with "
+            f"length {len(value)} instead.",
+            "string_above_max_length",
+            path,
+        )
+
+
+def _append_audio(value: Any, path: str) -> None:
+    string(value, path)
+    if len(value) > MAX_APPEND_CHARS:
+        raise Refused(f"Invalid '{path}': string too long.", "string_above_max_length", path)
+
+
+FORMAT: Final = tagged(
+    "type",
+    {
+        "audio/pcm": record({"type": string, "rate": one_of(24000)}),
+        "audio/pcmu": record({"type": string}),
+        "audio/pcma": record({"type": string}),
+    },
+)
+_TURN_DETECTION: Final = tagged(
+    "type",
+    {
+        "server_vad": record(
+            {
+                "type": string,
+                "threshold": number(0, 1),
+                "prefix_padding_ms": integer(0),
+                "silence_duration_ms": integer(0),
+                "idle_timeout_ms": nullable(integer(5000, 30000)),
+                "create_response": boolean,
+                "interrupt_response": boolean,
+            }
+        ),
+        "semantic_vad": record(
+            {
+                "type": string,
+                "eagerness": one_of("low", "medium", "high", "auto"),
+                "create_response": boolean,
+                "interrupt_response": boolean,
+            }
+        ),
+    },
+)
+_TRANSCRIPTION: Final = record(
+    {
+        "model": string,
+        "language": string,
+        "prompt": string,
+        "keywords": array(string),
+        "languages": array(string),
+        "delay": one_of("minimal", "low", "medium", "high", "xhigh"),
+    }
+)
+_VOICE: Final = either(record({"id": string}, {"id"}), string)
+_EFFORT: Final = record({"effort": one_of("minimal", "low", "medium", "high", "xhigh")})
+_MAX_TOKENS: Final = either(one_of("inf"), integer(1, 4096))
+_TOOL: Final = tagged(
+    "type",
+    {
+        "function": record(
+            {"type": string, "name": string, "description": string, "parameters": mapping}, ("type", "name")
+        ),
+        "mcp": record(
+            {
+                "type": string,
+                "server_label": string,
+                "server_url": string,
+                "connector_id": string,
+                "authorization": string,
+                "headers": nullable(mapping),
+                "allowed_tools": lambda value, path: None,
+                "require_approval": lambda value, path: None,
+                "server_description": string,
+                "defer_loading": boolean,
+            },
+            ("type", "server_label"),
+        ),
+    },
+)
+_TOOL_CHOICE: Final = either(
+    tagged(
+        "type",
+        {
+            "function": record({"type": string, "name": string}, ("name",)),
+            "mcp": record({"type": string, "server_label": string, "name": nullable(string)}, ("server_label",)),
+        },
+    ),
+    one_of("auto", "none", "required"),
+)
+_PROMPT: Final = nullable(record({"id": string, "version": nullable(string), "variables": nullable(mapping)}, ("id",)))
+_SHARED: Final[Mapping[str, Check]] = {
+    "output_modalities": _modalities,
+    "instructions": string,
+    "tools": array(_TOOL),
+    "tool_choice": _TOOL_CHOICE,
+    "parallel_tool_calls": boolean,
+    "max_output_tokens": _MAX_TOKENS,
+    "reasoning": nullable(_EFFORT),
+    "prompt": _PROMPT,
+}
+SESSION: Final = record(
+    {
+        "type": one_of("realtime"),
+        "model": string,
+        "audio": record(
+            {
+                "input": record(
+                    {
+                        "format": FORMAT,
+                        "transcription": nullable(_TRANSCRIPTION),
+                        "noise_reduction": nullable(
+                            record({"type": one_of("near_field", "far_field"), "strength": number(0, 1)})
+                        ),
+                        "turn_detection": nullable(_TURN_DETECTION),
+                    }
+                ),
+                "output": record({"format": FORMAT, "voice": _VOICE, "speed": number(0.25, 1.5)}),
+            }
+        ),
+        "truncation": either(
+            one_of("auto", "disabled"),
+            record(
+                {
+                    "type": one_of("retention_ratio"),
+                    "retention_ratio": number(0, 1),
+                    "token_limits": record({"post_instructions": integer(0)}),
+                },
+                ("type", "retention_ratio"),
+            ),
+        ),
+        "tracing": nullable(
+            either(one_of("auto"), record({"workflow_name": string, "group_id": string, "metadata": mapping}))
+        ),
+        "include": nullable(array(one_of("item.input_audio_transcription.logprobs"))),
+        **_SHARED,
+    },
+    ("type",),
+)
+
+_ITEM_FIELDS: Final[Mapping[str, Check]] = {
+    "id": _item_id,
+    "type": string,
+    "object": one_of("realtime.item"),
+    "status": one_of("completed", "incomplete", "in_progress"),
+}
+_TEXT_PART: Final = record({"type": string, "text": string}, ("text",))
+_USER_PART: Final = tagged(
+    "type",
+    {
+        "input_text": _TEXT_PART,
+        "input_audio": record({"type": string, "audio": string, "transcript": nullable(string)}, ("audio",)),
+        "input_image": record(
+            {"type": string, "image_url": string, "detail": one_of("auto", "low", "high")}, ("image_url",)
+        ),
+    },
+)
+
+
+def _message(part: Check) -> Check:
+    return record({**_ITEM_FIELDS, "role": string, "content": array(part)}, ("role", "content"))
+
+
+ITEM: Final = tagged(
+    "type",
+    {
+        "message": tagged(
+            "role",
+            {
+                "user": _message(_USER_PART),
+                "system": _message(tagged("type", {"input_text": _TEXT_PART})),
+                "assistant": _message(tagged("type", {"output_text": _TEXT_PART})),
+            },
+        ),
+        "function_call": record(
+            {**_ITEM_FIELDS, "call_id": string, "name": string, "arguments": string}, ("name", "arguments")
+        ),
+        "function_call_output": record({**_ITEM_FIELDS, "call_id": string, "output": string}, ("call_id", "output")),
+    },
+)
+_INPUT_ITEM: Final = either(record({"type": one_of("item_reference"), "id": string}, ("type", "id")), ITEM)
+RESPONSE: Final = record(
+    {
+        "conversation": one_of("auto", "none"),
+        "input": array(_INPUT_ITEM),
+        "metadata": nullable(_metadata),
+        "audio": record({"output": record({"format": FORMAT, "voice": _VOICE})}),
+        **_SHARED,
+    }
+)
+
+
+def _event(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+    fields: dict[str, Check] = {"type": string, "event_id": nullable(string), **required, **(optional or {})}
+    return record(fields, tuple(required))
+
+
+EVENT: Final = tagged(
+    "type",
+    {
+        "session.update": _event({"session": SESSION}),
+        "input_audio_buffer.append": _event({"audio": _append_audio}),
+        "input_audio_buffer.commit": _event({}),
+        "input_audio_buffer.clear": _event({}),
+        "conversation.item.create": _event({"item": ITEM}, {"previous_item_id": nullable(string)}),
+        "conversation.item.retrieve": _event({"item_id": string}),
+        "conversation.item.delete": _event({"item_id": string}),
+        "conversation.item.truncate": _event(
+            {"item_id": string, "content_index": integer(0), "audio_end_ms": integer(0)}
+        ),
+        "response.create": _event({}, {"response": nullable(RESPONSE)}),
+        "response.cancel": _event({}, {"response_id": nullable(string)}),
+    },
+)
+"""Every message a client may send over a WebSocket."""
+
+_WITHOUT_REASONING: Final = re.compile(r"gpt-realtime(-mini|-1\.5)?(-\d{4}-\d\d-\d\d)?|gpt-4o.*")
+
+
+def check_model(fields: Mapping[str, Any], model: str, path: str) -> None:
+    """Refuse what only reasoning models take when this is none."""
+    for name in ("reasoning", "parallel_tool_calls"):
+        if fields.get(name) is not None and _WITHOUT_REASONING.fullmatch(model):
+            raise Refused(
+                f"Unsupported parameter: '{path}.{name}' is not supported with the '{model}' model.",
+                "unsupported_parameter",
+                f"{path}.{name}",
+            )
