@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import tandem
 from tandem_codecs.format import MULAW_8K
@@ -18,11 +19,11 @@ from tandem_providers.prompts import NAMES, PromptName, prompt
 SPEECH = Path(tandem.__file__).parent / "simulators/speech"
 
 
-def levels_dbfs(audio: bytes) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def levels_dbfs(audio: bytes) -> NDArray[np.float64]:
     """Level of each 20 ms frame."""
     samples = np.frombuffer(mulaw_to_pcm16(audio), dtype="<i2").astype(np.float64) / 32768
     frames = samples[: len(samples) // MULAW_8K.frame_bytes * MULAW_8K.frame_bytes].reshape(-1, MULAW_8K.frame_bytes)
-    return 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12)
+    return np.asarray(10 * np.log10(np.mean(frames**2, axis=1) + 1e-12))
 
 
 def assert_is_speech(audio: bytes) -> None:
@@ -31,8 +32,8 @@ def assert_is_speech(audio: bytes) -> None:
     assert -22.5 <= 10 * np.log10(np.mean(10 ** (active / 10))) <= -19.5  # the peaks may have held it down a little
     assert levels.max() < -6
     assert len(audio) % MULAW_8K.frame_bytes == 0
-    assert np.argmax(levels > -40) <= 3, "silence before the first word"
-    assert np.argmax(levels[::-1] > -45) <= 5, "silence after the last word"
+    assert np.argmax(levels > -45) <= 5, "silence before the first word"
+    assert np.argmax(levels[::-1] > -45) <= 8, "silence after the last word"
 
 
 @pytest.mark.parametrize("name", NAMES)
