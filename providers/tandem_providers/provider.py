@@ -85,10 +85,19 @@ class WireProtocol(Protocol):
 class Session(Protocol):
     """A live session. All methods are synchronous and cheap; after the end they do nothing."""
 
-    provider: str
-    capabilities: Capabilities
-    input_format: AudioFormat
-    output_format: AudioFormat
+    @property
+    def provider(self) -> str:
+        """The configured name of the instance."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def input_format(self) -> AudioFormat: ...
+
+    @property
+    def output_format(self) -> AudioFormat: ...
 
     def send_audio(self, audio: bytes) -> None:
         """Caller audio in `input_format`, any length."""
@@ -107,7 +116,9 @@ class Provider(Protocol):
     """Opens sessions. `name` is the configured instance's name."""
 
     name: str
-    capabilities: Capabilities
+
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     def connect(
         self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K

@@ -1,0 +1,127 @@
+"""A provider's session as it looks from the telephone leg: the leg's audio format in both directions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from tandem_codecs.convert import Converter
+from tandem_codecs.format import AudioFormat
+from tandem_providers.commands import Command, PlaybackReport
+from tandem_providers.events import AudioChunk, Event, SessionReady, TurnEnded
+from tandem_providers.provider import EventSink, Session
+
+ITEMS: Final = 32
+"""So many recent pieces of speech are remembered by length; only the last few can still be playing."""
+
+_CUT_SHORT: Final = frozenset({"interrupted", "cancelled", "failed"})
+
+
+class Line:
+    """One session seen in the format of the leg. Where the provider speaks it, everything passes through untouched.
+
+    `send_audio` takes the caller's voice; `receive` takes the session's events and hands them to `sink`. One converter
+    per direction keeps the state of its stream; the agent's is emptied at the end of each piece of speech.
+
+    Raises:
+        ValueError: there is no way from one format to the other.
+    """
+
+    def __init__(self, session: Session, leg: AudioFormat, sink: EventSink) -> None:
+        self._session = session
+        self._leg = leg
+        self._sink = sink
+        self._inward = Converter(leg, session.input_format)
+        self._outward = Converter(session.output_format, leg)
+        self._converts = session.output_format != leg
+        self._speaking: AudioChunk | None = None
+        """The last piece of the speech that is in the outward converter."""
+        self._bytes: dict[tuple[str, int], int] = {}
+        """What the provider sent of each recent item, in its own format."""
+        self.send_audio: Callable[[bytes], None] = session.send_audio
+        if session.input_format != leg:
+            self.send_audio = self._send_converted
+
+    def send(self, command: Command) -> None:
+        if self._converts and isinstance(command, PlaybackReport):
+            command = self._in_its_own_time(command)
+        self._session.send(command)
+
+    def receive(self, event: Event) -> None:
+        kind = type(event)
+        if kind is AudioChunk and self._converts:
+            self._hear(event)  # type: ignore[arg-type]  # `kind` says it: isinstance would be slower, for each frame
+        elif kind is TurnEnded or kind is SessionReady:
+            self._heed(event)
+        else:
+            self._sink(event)
+
+    def _send_converted(self, audio: bytes) -> None:
+        converted = self._inward.feed(audio)
+        if converted:
+            self._session.send_audio(converted)
+
+    def _hear(self, chunk: AudioChunk) -> None:
+        before = self._speaking
+        if before is not None and (before.item_id != chunk.item_id or before.content_index != chunk.content_index):
+            self._finish(before)
+        self._count(chunk)
+        audio = self._outward.feed(chunk.audio)
+        if chunk.is_final:
+            audio += self._outward.flush()
+            self._speaking = None
+        else:
+            self._speaking = chunk
+        if audio or chunk.is_final:
+            self._sink(AudioChunk(audio, chunk.is_final, chunk.item_id, chunk.turn_id, chunk.content_index))
+
+    def _heed(self, event: Event) -> None:
+        if isinstance(event, SessionReady):
+            event = replace(event, input_format=self._leg, output_format=self._leg)
+        elif isinstance(event, TurnEnded) and self._speaking is not None:
+            if event.status in _CUT_SHORT:
+                self._outward.flush()  # the tail of what was cut off is not heard, least of all in the next turn
+            else:
+                self._finish(self._speaking)
+            self._speaking = None
+        self._sink(event)
+
+    def _finish(self, last: AudioChunk) -> None:
+        """Speech ended without saying so: what is left of it goes out under its own name."""
+        tail = self._outward.flush()
+        self._speaking = None
+        if tail:
+            self._sink(AudioChunk(tail, False, last.item_id, last.turn_id, last.content_index))
+
+    def _count(self, chunk: AudioChunk) -> None:
+        item = (chunk.item_id, chunk.content_index)
+        if item not in self._bytes and len(self._bytes) >= ITEMS:
+            del self._bytes[next(iter(self._bytes))]
+        self._bytes[item] = self._bytes.get(item, 0) + len(chunk.audio)
+
+    def _in_its_own_time(self, report: PlaybackReport) -> PlaybackReport:
+        """Never more than the provider sent: a filter's tail makes the leg's audio some milliseconds longer."""
+        sent = self._bytes.get((report.item_id, report.content_index))
+        if sent is None:
+            return report
+        most = int(self._session.output_format.milliseconds(sent))
+        return replace(report, played_ms=min(report.played_ms, most), received_ms=min(report.received_ms, most))
+
+
+class Gate:
+    """The sink of a session that is being opened: events wait until it is known who hears them, then pass."""
+
+    def __init__(self) -> None:
+        self.held: list[Event] = []
+        self._sink: EventSink = self.held.append
+
+    def __call__(self, event: Event) -> None:
+        self._sink(event)
+
+    def open(self, sink: EventSink) -> None:
+        """Let out what waits, in order, and everything after it."""
+        for event in self.held:  # also what is added meanwhile
+            sink(event)
+        self.held.clear()
+        self._sink = sink
