@@ -95,7 +95,7 @@ def _level(pcm: bytes) -> int:
     """RMS of the frame, rumble left out: of the difference to what was five samples before.
 
     A plain level wavers with wind and traffic, the first difference hears hiss louder than speech. At this distance
-    (0.6 ms) what lies below the telephone band is 10 dB down, and speech and hiss stay as they are to each other.
+    (0.6 ms) a rumble at 100 Hz loses 11 dB to hiss, and speech loses none.
     """
     return audioop.rms(audioop.add(pcm[_APART:], audioop.mul(pcm[:-_APART], 2, -1), 2), 2)
 

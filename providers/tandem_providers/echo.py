@@ -52,8 +52,9 @@ from tandem_providers.tones import clicks, tone
 
 CAPABILITIES: Final = Capabilities(input_formats=(MULAW_8K,), output_formats=(MULAW_8K,), cancel=True)
 
-PRE_ROLL_MS: Final = 300
-"""Repeated from before the place where speech seems to begin: soft first sounds lie below a detector's threshold."""
+PRE_ROLL_MS: Final = 200
+"""Repeated from before the place where speech seems to begin: soft first sounds lie below a detector's threshold,
+by up to 100 ms at 10 dB of noise. All of it is heard before the first word, so no more than needed."""
 LONGEST_TURN_MS: Final = 30_000
 """A turn is repeated at this length, whatever follows: 240 kB a call, and nobody wants to hear more again."""
 CHUNK_MS: Final = 200
@@ -334,6 +335,8 @@ class EchoSession:
 class Echo:
     """The embedded provider. `prompts` is a folder of recordings that replace the built-in ones. A `Provider`.
 
+    Making one reads that folder; no session does.
+
     Raises:
         InvalidConfigError: that folder can not be used.
     """
@@ -342,6 +345,7 @@ class Echo:
         self.name = name
         self.capabilities = CAPABILITIES
         self._prompts = prompts
+        tone()  # takes some milliseconds to make, which no call should wait for
         self._sessions: set[EchoSession] = set()
         prompt("greeting", prompts)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tandem
 from tandem_codecs.format import FRAME_MS, MULAW_8K, PCM16_24K
-from tandem_codecs.g711 import mulaw_to_pcm16
+from tandem_codecs.g711 import mulaw_to_pcm16, pcm16_to_mulaw
 from tandem_providers.commands import (
     CancelResponse,
     Command,
@@ -159,7 +159,21 @@ def test_repeats_a_turn_to_the_byte_with_pre_roll_and_nothing_clipped(name: str)
     begin = line.index(repeated)
     started = only(UserSpeechStarted, events)
     assert begin == MULAW_8K.size(started.at_ms - PRE_ROLL_MS)
-    assert begin <= len(SILENCE) - MULAW_8K.size(200)
+    assert begin <= len(SILENCE) - MULAW_8K.size(100)
+
+
+@pytest.mark.parametrize("snr", [20, 10])
+def test_turn_in_noise_is_repeated_whole(snr: int) -> None:
+    clean = SILENCE * 2 + phrase("hello") + SILENCE + phrase("opening-hours") + SILENCE
+    samples = np.frombuffer(mulaw_to_pcm16(clean), dtype="<i2")
+    hiss = np.random.default_rng(7).standard_normal(len(samples)) * 3277 * 10 ** (-snr / 20)  # speech is at -20 dBFS
+    line = pcm16_to_mulaw(np.clip(samples + hiss, -32768, 32767).astype("<i2").tobytes())
+    events = spoken_to(EchoAgent(), line)
+    assert shape(events) == f"{REPEAT} {REPEAT}"
+    repeated = audio_of(events)
+    for name in ("hello", "opening-hours"):
+        begin = clean.index(phrase(name))
+        assert line[begin : begin + len(phrase(name))] in repeated
 
 
 def test_answer_starts_within_600_ms_of_the_end_of_speech() -> None:
@@ -258,6 +272,67 @@ def test_any_split_gives_the_same_events(cuts: list[int]) -> None:
         events += agent.events()
         at, turn = at + cuts[turn % len(cuts)], turn + 1
     assert events == spoken_to(EchoAgent(), line)
+
+
+STEPS = st.one_of(
+    st.sampled_from(
+        [
+            *(Say(purpose) for purpose in Purpose),
+            *(SendDtmf(key) for key in "129#"),
+            CommitTurn(),
+            CancelResponse(),
+            SendText("hi"),
+        ]
+    ),
+    st.sampled_from(["pause", "resume"]),
+    st.tuples(st.sampled_from(["hello", "wait", "goodbye", ""]), st.integers(1, 20_000)),
+    st.binary(max_size=3000),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(STEPS, max_size=25))
+def test_whatever_happens_the_events_make_sense(steps: list[Command | str | bytes | tuple[str, int]]) -> None:
+    agent = EchoAgent()
+    events: list[Event] = []
+    for step in steps:
+        match step:
+            case "pause":
+                agent.pause()
+            case "resume":
+                agent.resume()
+            case str() | bytes():
+                agent.audio(step if isinstance(step, bytes) else b"")
+            case (name, size):
+                agent.audio((phrase(name) if name else SILENCE)[:size])
+            case _:
+                agent.command(step)
+        events += agent.events()
+    agent.resume()
+    events += agent.events()
+    speaking, turn = False, ""
+    items: list[str | None] = [None]
+    for event in events:
+        match event:
+            case UserSpeechStarted() | UserSpeechStopped():
+                assert isinstance(event, UserSpeechStarted) is not speaking
+                speaking = not speaking
+            case TurnStarted(turn_id):
+                assert turn == ""
+                turn = turn_id
+            case TurnEnded(turn_id):
+                assert turn_id == turn
+                turn = ""
+            case AudioChunk(audio, _, item_id, turn_id):
+                assert audio
+                assert (item_id, turn_id) == (items[-1], turn)
+            case ItemAdded(item_id, after):
+                assert after == items[-1]
+                assert item_id not in items
+                items.append(item_id)
+            case _:
+                pass
+    assert turn == ""
 
 
 # --- keys
@@ -504,9 +579,14 @@ def test_folder_that_can_not_be_used_is_found_at_once(tmp_path: Path) -> None:
     assert option_infos(EchoOptions)["prompts"].env == ("ECHO_PROMPTS",)
 
 
-async def test_own_prompts_are_played(tmp_path: Path) -> None:
+@pytest.fixture
+def echo_with_own_greeting(tmp_path: Path) -> Echo:
     (tmp_path / "greeting.ulaw").write_bytes(b"\x80\x00" * 80)
-    provider = Echo(prompts=str(tmp_path))
+    return Echo(prompts=str(tmp_path))
+
+
+async def test_own_prompts_are_played_without_touching_the_disk(echo_with_own_greeting: Echo) -> None:
+    provider = echo_with_own_greeting
     events: list[Event] = []
     async with provider.connect(ProcessConfig(), events.append) as session:
         session.send(Say(Purpose.GREETING))
