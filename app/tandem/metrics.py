@@ -121,9 +121,8 @@ class Watchdog(threading.Thread):
         self._due = due
 
     def stop(self) -> None:
-        """Returns when the thread is gone, at once: it waits for nothing else."""
+        """The thread ends at once, for it waits for nothing else."""
         self._stopped.set()
-        self.join()
 
     def run(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):

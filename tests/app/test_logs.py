@@ -36,8 +36,9 @@ class Output:
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    root = logging.getLogger()
+    root, ours = logging.getLogger(), logging.getLogger("tandem")
     level = root.level
+    ours.setLevel(logging.NOTSET)  # as in a server; the suite listens more closely
     yield
     logs.close()
     root.setLevel(level)
