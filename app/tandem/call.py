@@ -128,7 +128,7 @@ class Call:
     def __init__(self, plan: CallPlan, now: float) -> None:
         self.plan = plan
         self.state = State.RINGING
-        self.opened_at = now
+        self.opened_at = self._time = now
         self.started_at: float | None = None
         self.stats = CallStats()
         self.ledger = Ledger(plan.format, plan.lead_ms, blocked=True)
@@ -136,6 +136,7 @@ class Call:
         self.audio: CallerAudio | None = None
         self.silence = SilenceWatch(plan.silence_seconds, now)
         self.end_reason: EndReason | None = None
+        self.ended_at: float | None = None
         self._attached_at: float | None = None
         self._leaving: EndReason = EndReason.AGENT_HUNG_UP
         self._leave_from = self._leave_by = 0.0
@@ -177,10 +178,18 @@ class Call:
 
     def handle(self, event: CallEvent, now: float) -> list[CallCommand]:
         """Something happened. Events that need no action here (warnings, tool calls) answer nothing."""
+        self._time = now
         if self.state is State.ENDED:
             return []
         handler = self._handlers.get(type(event))
         return handler(event, now) if handler is not None else []
+
+    def finish(self, reason: EndReason) -> None:
+        """It is over, whoever says so. The first reason stands."""
+        if self.end_reason is None:
+            self.state = State.ENDED
+            self.end_reason = reason
+            self.ended_at = self._time
 
     def lines(self, now: float) -> list[Line]:
         """The conversation as heard so far."""
@@ -193,7 +202,7 @@ class Call:
             }
         )
 
-    # --- the carrier ---------------------------------------------------------------------------------------------
+    # --- the carrier ------------------------------------------------------------------------------
 
     def _attached(self, _event: Attached, now: float) -> list[CallCommand]:
         self._attached_at = self._last_word = now
@@ -270,7 +279,7 @@ class Call:
         self._blocked_since = now if event.blocked else None
         return [] if event.blocked else [*self.ledger.tick(now)]
 
-    # --- the provider --------------------------------------------------------------------------------------------
+    # --- the provider -----------------------------------------------------------------------------
 
     def _session_ready(self, event: SessionReady, now: float) -> list[CallCommand]:
         self.stats.provider = event.provider
@@ -362,7 +371,7 @@ class Call:
     def _hangup_requested(self, _event: HangupRequested, now: float) -> list[CallCommand]:
         return self._leave(EndReason.AGENT_HUNG_UP, now, by=now + self.plan.leave_seconds)
 
-    # --- barge-in ------------------------------------------------------------------------------------------------
+    # --- barge-in ---------------------------------------------------------------------------------
 
     def _interrupt(self, now: float) -> list[CallCommand]:
         """The caller speaks: whatever of the agent has not been heard never will be, here, there and in memory."""
@@ -388,7 +397,7 @@ class Call:
         commands.append(ToProvider(CancelResponse()))
         return [*commands, *self._release_provider()]
 
-    # --- leaving -------------------------------------------------------------------------------------------------
+    # --- leaving ----------------------------------------------------------------------------------
 
     def _leave(self, reason: EndReason, now: float, *, by: float, not_before: float = 0.0) -> list[CallCommand]:
         if self.state in _BEFORE_STREAM:
@@ -438,11 +447,10 @@ class Call:
         return [*self.ledger.append(audio, item, item, 0, True, now)]
 
     def _end(self, reason: EndReason) -> list[CallCommand]:
-        self.state = State.ENDED
-        self.end_reason = reason
+        self.finish(reason)
         return [End(reason)]
 
-    # --- time ----------------------------------------------------------------------------------------------------
+    # --- time -------------------------------------------------------------------------------------
 
     def _tick(self, _event: Tick, now: float) -> list[CallCommand]:
         if self.state in _BEFORE_STREAM:

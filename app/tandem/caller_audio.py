@@ -85,7 +85,7 @@ class CallerAudio:
             return self._give_up()
         if now - self._clock < IDLE_SECONDS:
             return b""
-        milliseconds = int((now - self._clock) * 1000) // FRAME_MS * FRAME_MS
+        milliseconds = int((now - self._clock) * 1000 + 0.001) // FRAME_MS * FRAME_MS
         self._clock += milliseconds / 1000
         self._filled_ms += milliseconds
         return self._silence(milliseconds)

@@ -23,6 +23,8 @@ MARK_EVERY_MS = 1000
 """Marks within long speech; one per delta would delay it (seen by users of the carriers)."""
 LOST_MARK_SECONDS = 2.0
 """A mark this late is taken as played: a carrier that forgets marks must not keep a call "speaking"."""
+REFILL_MS = 200
+"""What is held follows in pieces of at least this, not in a message a tick."""
 HOLD_LIMIT_MS = 120_000
 """More than this waiting on our side, and the provider is asked to wait."""
 _FORGET = 64
@@ -103,13 +105,17 @@ class Ledger:
     _dead_turns: deque[str] = field(default_factory=lambda: deque(maxlen=_FORGET))
     _dry_since: float | None = None
 
-    # --- what is asked ---------------------------------------------------------------------------------------
+    @property
+    def _refill(self) -> int:
+        return self.format.size(min(REFILL_MS, self.lead_ms))
+
+    # --- what is asked ----------------------------------------------------------------------------
 
     def played(self, now: float) -> int:
         """Position up to which the caller has heard: acknowledged plus elapsed, never more than sent."""
         if self._anchor_time is None:
             return self._acknowledged
-        moved = self._anchor + int((now - self._anchor_time) * 1000) * self.format.bytes_per_ms
+        moved = self._anchor + int((now - self._anchor_time) * 1000 + 0.001) * self.format.bytes_per_ms
         limit = next(iter(self._marks.values()), self._sent)
         return max(self._acknowledged, min(moved, limit, self._sent))
 
@@ -140,7 +146,7 @@ class Ledger:
     def received_ms(self, item: ItemAudio) -> int:
         return item.received // self.format.bytes_per_ms
 
-    # --- what happens ------------------------------------------------------------------------------------------
+    # --- what happens -----------------------------------------------------------------------------
 
     def append(
         self, audio: bytes, item_id: str, turn_id: str, content_index: int, is_final: bool, now: float
@@ -225,7 +231,7 @@ class Ledger:
             excess -= dropped
             self.counters.dropped_ms += dropped / self.format.bytes_per_ms
 
-    # --- inside ------------------------------------------------------------------------------------------------
+    # --- inside -----------------------------------------------------------------------------------
 
     def _release(self, now: float) -> list[CarrierCommand]:
         commands: list[CarrierCommand] = []
@@ -233,7 +239,7 @@ class Ledger:
         while self._held and not self.blocked:
             piece = self._held[0]
             if piece.size > room:
-                if room < self.format.frame_bytes:
+                if room < self._refill:
                     break
                 room -= room % self.format.frame_bytes
                 head = _Piece(piece.item, room, piece.audio[:room])

@@ -1,0 +1,353 @@
+"""The pump: one call, two sockets, one owner. It holds every `await` of a call and decides nothing.
+
+A frame takes one synchronous path: the carrier's socket -> its dialect -> `Call.handle` -> the provider's session, and
+back the same way. Nothing is queued and no task is made for it. What happens while commands are being obeyed (an
+embedded provider answers at once) waits until they are done, so that each event meets a settled call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tandem_providers.client import Client
+
+from tandem import logs
+from tandem.call import Call
+from tandem.call_types import (
+    CLOSE_CODES,
+    Attached,
+    CallCommand,
+    CallEvent,
+    CallPlan,
+    End,
+    EndReason,
+    HangUp,
+    Hear,
+    HoldProvider,
+    SocketBlocked,
+    SocketLost,
+    Tick,
+    ToProvider,
+)
+from tandem.carriers.events import Clear, Malformed, Mark, Media, Play, Started, Stopped
+from tandem.carriers.table import CarrierKind
+from tandem.metrics import Metrics
+from tandem_codecs.convert import Converter
+from tandem_providers.config import ProcessConfig
+from tandem_providers.detector import TurnDetector
+from tandem_providers.events import Event, ProviderWarning, SessionReady
+from tandem_providers.provider import Session
+from tandem_providers.wire import FrameSocket
+
+TICK_SECONDS = 0.04
+"""Two frames: how finely a call sees time pass while nothing else happens."""
+BLOCKED_BYTES = 65_536
+"""More than this in the socket's buffer: the carrier is not reading fast enough."""
+FREE_BYTES = 16_384
+_WAITING = 256
+"""Commands kept for a session object that does not exist yet (a few loop turns)."""
+
+log = logs.get(__name__)
+
+
+@dataclass(slots=True)
+class Identity:
+    """Whose call it is. Empty fields are learnt when the stream starts."""
+
+    session: str
+    call_id: str = ""
+    account_id: str = ""
+    caller: str = field(default="", repr=False)
+    called: str = field(default="", repr=False)
+
+
+class Bridge:
+    """One call from the webhook (or the media socket) to the end.
+
+    `run` owns it; `attach` gives it the carrier's socket. `accepts` decides, when the stream starts, whether it is the
+    stream of this call: it is told what the carrier said and answers False for a stranger.
+    """
+
+    def __init__(
+        self,
+        carrier: CarrierKind,
+        identity: Identity,
+        client: Client,
+        config: ProcessConfig,
+        plan: CallPlan,
+        accepts: Callable[[Started], bool],
+        metrics: Metrics,
+    ) -> None:
+        self.carrier = carrier
+        self.identity = identity
+        self.opened_unix = time.time()
+        self.call = Call(plan, self._now())
+        self.socket: FrameSocket | None = None
+        self._client = client
+        self._config = config
+        self._accepts = accepts
+        self._metrics = metrics
+        self._dialect = carrier.dialect()
+        self._session: Session | None = None
+        self._may_spend = asyncio.Event()
+        if identity.call_id:
+            self._may_spend.set()
+        self._over = asyncio.Event()
+        self._waiting: deque[CallCommand] = deque(maxlen=_WAITING)
+        self._inbox: deque[CallEvent] = deque()
+        self._busy = False
+        self._blocked = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._inbound: Converter | None = None
+        self._outbound: Converter | None = None
+        self._close_code = 1000
+        self.frames_out = 0
+
+    # --- the owner --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """The whole life of the call. Returns when both ends are closed; raises only `CancelledError`."""
+        logs.call_id.set(self.identity.call_id or self.identity.session)
+        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        try:
+            await self._wait_until_worth_it()
+            if not self._over.is_set():
+                await self._talk()
+        except Exception as error:
+            log.error("the call's owner failed", error=error)
+            self._end(EndReason.INTERNAL_ERROR)
+        finally:
+            self._end(EndReason.DRAINED)  # only when cancelled: else a reason stands already
+            self._timer.cancel()
+            self._report()
+
+    async def _wait_until_worth_it(self) -> None:
+        """A call that another instance admitted costs nothing until its stream has proved whose it is."""
+        if self._may_spend.is_set():
+            return
+        async with asyncio.TaskGroup() as either:
+            waits = [either.create_task(event.wait()) for event in (self._may_spend, self._over)]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+
+    async def _talk(self) -> None:
+        async with self._client.session(self._config, self._on_provider, leg=self.call.plan.format) as session:
+            self._session = session
+            self._obey(self._waiting)
+            self._waiting.clear()
+            await self._over.wait()
+            self._session = None
+
+    async def attach(self, socket: FrameSocket) -> None:
+        """The carrier's media socket is open and delivers to this object. Returns when it has closed."""
+        self.socket = socket
+        self.tell(Attached())
+        await socket.wait_closed()
+
+    def hang_up(self, reason: EndReason) -> None:
+        """End the call politely: a goodbye, then the line."""
+        self.tell(HangUp(reason))
+
+    def carrier_ended(self) -> None:
+        """The carrier says by webhook that the call is over."""
+        self.tell(Stopped())
+
+    # --- the carrier's socket (FrameReceiver) -----------------------------------------------------
+
+    def on_message(self, data: bytes, is_text: bool) -> None:
+        """One message of the carrier."""
+        if not is_text:
+            self.call.stats.count_bad("binary frame")
+            self._close_code = 1003
+            self._end(EndReason.BAD_STREAM)
+            return
+        for event in self._dialect.receive(data):
+            if type(event) is Media:
+                if self._inbound is not None:
+                    event = Media(self._inbound.feed(event.audio), event.chunk, event.timestamp_ms)
+            elif type(event) is Started and not self._recognise(event):
+                return
+            elif type(event) is Malformed:
+                log.warning("unreadable frame from the carrier", reason=event.reason)
+            self.tell(event)
+
+    def on_close(self, code: int, reason: str) -> None:
+        """The socket is gone."""
+        self.tell(SocketLost(code))
+
+    def _recognise(self, event: Started) -> bool:
+        """Whether this is the stream of this call; sets up what its audio needs."""
+        if self.call.started_at is not None:
+            return True  # a second start: the call counts it
+        if not self._accepts(event):
+            self._end(EndReason.WRONG_CALL)
+            return False
+        if not self.identity.call_id:
+            self.identity.call_id = event.call_id
+            logs.call_id.set(event.call_id)
+        leg = self.call.plan.format
+        try:
+            if event.inbound is not None and event.inbound != leg:
+                self._inbound = Converter(event.inbound, leg)
+            if event.outbound is not None and event.outbound != leg:
+                self._outbound = Converter(leg, event.outbound)
+        except ValueError:
+            event = Started(event.call_id, event.stream_id, event.account_id, None, None, event.announced)
+        log.info("stream started", stream=event.stream_id, format=event.announced)
+        self._may_spend.set()
+        return True
+
+    # --- the provider's events (EventSink) --------------------------------------------------------
+
+    def _on_provider(self, event: Event) -> None:
+        if type(event) is SessionReady and self._session is not None:
+            can = self._session.capabilities
+            ears = None if can.hears_turns else TurnDetector()
+            self.call.set_ears(ears, transcribes=can.transcribes, text_in=can.text_in)
+            log.info("provider ready", provider=event.provider, model=event.model)
+        elif type(event) is ProviderWarning:
+            log.warning("provider", code=event.code, message=event.message)
+        self.tell(event)
+
+    # --- events in, commands out ------------------------------------------------------------------
+
+    def tell(self, event: CallEvent) -> None:
+        """Something happened: the call decides, its commands are obeyed, then what came meanwhile is told."""
+        if self._busy:
+            self._inbox.append(event)
+            return
+        self._busy = True
+        try:
+            self._obey(self.call.handle(event, self._now()))
+            while self._inbox:
+                self._obey(self.call.handle(self._inbox.popleft(), self._now()))
+        except Exception as error:
+            log.error("the call failed", error=error, event_kind=type(event).__name__)
+            self._end(EndReason.INTERNAL_ERROR)
+        finally:
+            self._busy = False
+
+    def _obey(self, commands: list[CallCommand] | deque[CallCommand]) -> None:
+        for command in commands:
+            kind = type(command)
+            if kind is Hear or kind is ToProvider or kind is HoldProvider:
+                self._to_provider(command)
+            elif kind is End:
+                self._end(command.reason)  # type: ignore[union-attr]  # `kind` says so, at half the cost of a match
+            else:
+                self._to_carrier(command)
+
+    def _to_provider(self, command: CallCommand) -> None:
+        session = self._session
+        if session is None:
+            if not self._over.is_set():
+                self._waiting.append(command)
+        elif type(command) is Hear:
+            session.send_audio(command.audio)
+        elif type(command) is ToProvider:
+            session.send(command.command)
+        elif type(command) is HoldProvider:
+            if command.hold:
+                session.pause()
+            else:
+                session.resume()
+
+    def _to_carrier(self, command: CallCommand) -> None:
+        socket = self.socket
+        if socket is None:
+            return
+        if type(command) is Play:
+            audio = command.audio if self._outbound is None else self._outbound.feed(command.audio)
+            socket.send_text(self._dialect.play(audio))
+            self.frames_out += 1
+        elif isinstance(command, Mark | Clear):
+            for message in self._dialect.send(command):
+                socket.send_text(message)
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        if self.socket is not None:
+            waiting = self.socket.buffered
+            if waiting > BLOCKED_BYTES and not self._blocked:
+                self._blocked = True
+                self.tell(SocketBlocked(True))
+            elif self._blocked and waiting <= FREE_BYTES:
+                self._blocked = False
+                self.tell(SocketBlocked(False))
+        self.tell(Tick())
+
+    # --- the one close path -----------------------------------------------------------------------
+
+    def _end(self, reason: EndReason) -> None:
+        """Close both ends, once; the first reason stands."""
+        if self._over.is_set():
+            return
+        self.call.finish(reason)
+        self._over.set()
+        if self.socket is not None:
+            code = CLOSE_CODES.get(reason, self._close_code)
+            self.socket.close(1003 if self._close_code == 1003 else code, reason.value)
+
+    def _report(self) -> None:
+        """The call's one line, and its share of the metrics."""
+        call, stats, now = self.call, self.call.stats, self._now()
+        reason = (call.end_reason or EndReason.INTERNAL_ERROR).value
+        seconds = now - (call.started_at if call.started_at is not None else call.opened_at)
+        counters, arrivals = call.ledger.counters, call.audio.counters if call.audio else None
+        metrics = self._metrics
+        metrics.calls.labels(self.carrier.name, reason).inc()
+        metrics.call_seconds.observe(seconds)
+        if stats.first_audio_seconds is not None:
+            metrics.first_audio_seconds.observe(stats.first_audio_seconds)
+        for latency in stats.turn_latencies:
+            metrics.turn_latency_seconds.observe(latency)
+        metrics.bargein.inc(stats.barge_ins)
+        metrics.underruns.inc(counters.underruns)
+        metrics.media_frames.labels("out").inc(self.frames_out)
+        if arrivals is not None:
+            metrics.media_frames.labels("in").inc(arrivals.frames)
+            metrics.gaps.inc(arrivals.missing)
+        for why, count in stats.bad_frames.items():
+            metrics.bad_frames.labels(_kind_of(why)).inc(count)
+        for kind, amount in stats.usage.items():
+            metrics.usage.labels(stats.provider, kind).inc(amount)
+        log.info(
+            "call ended",
+            result=reason,
+            carrier=self.carrier.name,
+            caller=logs.Private(self.identity.caller),
+            provider=stats.provider,
+            model=stats.model,
+            provider_error=stats.provider_error,
+            seconds=round(seconds, 3),
+            ready_seconds=_round(stats.ready_seconds),
+            first_audio_seconds=_round(stats.first_audio_seconds),
+            caller_turns=stats.caller_turns,
+            barge_ins=stats.barge_ins,
+            sent_seconds=round(counters.sent_ms / 1000, 3),
+            underruns=counters.underruns,
+            missing_frames=arrivals.missing if arrivals else 0,
+            late_frames=arrivals.late_or_twice if arrivals else 0,
+            bad_frames=sum(stats.bad_frames.values()),
+            usage=stats.usage,
+        )
+
+    def _now(self) -> float:
+        return time.monotonic()
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
+
+
+def _kind_of(reason: str) -> str:
+    """A metric's label must not have as many values as there are ways to be wrong."""
+    return reason.partition(":")[0].strip()[:40] if reason in _KNOWN_BAD else "unreadable"
+
+
+_KNOWN_BAD = frozenset({"binary frame", "media before start", "dtmf before start", "a second start"})

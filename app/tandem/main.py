@@ -1,0 +1,58 @@
+"""Assembles the server, and does nothing else. `app` is what `uvicorn tandem.main:app` serves."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from tandem import __version__, logs, metrics, routes, settings, twilio_routes
+from tandem.drain import drain_on_signals
+from tandem.switchboard import Limits, Switchboard
+from tandem.tokens import SingleUse
+from tandem.voices import build_client, process_config
+from tandem_providers.tasks import owned_tasks
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    current = app.state.settings = app.state.settings or settings.current()
+    logs.setup(current)
+    settings.announce(current)
+    counters = app.state.metrics = metrics.Metrics()
+    app.state.used_tokens = SingleUse()
+    client = build_client(current, counters)
+    limits = Limits(
+        current.max_calls,
+        current.max_starts_per_second,
+        current.max_call_seconds,
+        current.silence_seconds,
+        current.greeting or None,
+    )
+    try:
+        async with owned_tasks() as start:
+            board = Switchboard(client, process_config(current), limits, counters, start)
+            app.state.switchboard = board
+            start(metrics.watch_loop(counters), name="loop watch")
+            # What lives from here on is the calls' own; the modules need not be looked at again and again.
+            await asyncio.to_thread(gc.collect)
+            gc.freeze()
+            with drain_on_signals(board, current.drain_seconds, start):
+                yield
+    finally:
+        await client.close()
+
+
+def create_app(with_settings: settings.Settings | None = None) -> FastAPI:
+    """A server with these settings, or with those of the environment, read when it starts."""
+    made = FastAPI(title="Tandem", version=__version__, lifespan=_lifespan)
+    made.state.settings = with_settings
+    made.include_router(routes.router)
+    made.include_router(twilio_routes.router)
+    return made
+
+
+app = create_app()

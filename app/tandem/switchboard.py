@@ -1,0 +1,205 @@
+"""The calls that are up: who may come in, who is there, and how to go down without cutting anybody off."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from tandem_providers.client import Client
+
+from tandem import logs
+from tandem.bridge import Bridge, Identity
+from tandem.call import State
+from tandem.call_types import CallPlan, CallPrompts, EndReason
+from tandem.carriers.events import Started
+from tandem.carriers.table import CarrierKind
+from tandem.metrics import Metrics
+from tandem_codecs.convert import Converter
+from tandem_codecs.format import MULAW_8K, AudioFormat
+from tandem_providers.config import ProcessConfig
+from tandem_providers.prompts import prompt
+from tandem_providers.tasks import StartTask
+
+KEPT_RECORDS = 200
+"""Ended calls whose record can still be asked for."""
+FAREWELL_SECONDS = 12.0
+"""How long calls may take to say goodbye when the time to drain is over."""
+LAG_LIMIT_SECONDS = 0.25
+"""An event loop this late serves those it has badly enough already."""
+
+log = logs.get(__name__)
+
+
+class Refusal(Enum):
+    """Why a new call is not taken."""
+
+    DRAINING = "draining"
+    FULL = "full"
+    TOO_FAST = "too_fast"
+    LAGGING = "lagging"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Admission, and what each call is set up with."""
+
+    max_calls: int
+    max_starts_per_second: float
+    max_call_seconds: float
+    silence_seconds: float
+    greeting: str | None
+
+
+class Switchboard:
+    """One per process. Its calls are tasks of the server, started by `start`."""
+
+    def __init__(
+        self, client: Client, config: ProcessConfig, limits: Limits, metrics: Metrics, start: StartTask
+    ) -> None:
+        self.live: dict[str, Bridge] = {}
+        self.draining = False
+        self._client = client
+        self._config = config
+        self._limits = limits
+        self._metrics = metrics
+        self._start = start
+        self._starts: deque[float] = deque()
+        self._ended: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._prompts: dict[AudioFormat, CallPrompts] = {}
+
+    # --- who may come in --------------------------------------------------------------------------
+
+    def refuse(self) -> Refusal | None:
+        """Whether, and why, a call that comes now is turned away. Counts nothing and changes nothing."""
+        now = time.monotonic()
+        while self._starts and now - self._starts[0] >= 1.0:
+            self._starts.popleft()
+        if self.draining:
+            return Refusal.DRAINING
+        if len(self.live) >= self._limits.max_calls:
+            return Refusal.FULL
+        if len(self._starts) >= self._limits.max_starts_per_second:
+            return Refusal.TOO_FAST
+        if self._metrics.lag > LAG_LIMIT_SECONDS:
+            return Refusal.LAGGING
+        return None
+
+    def open(self, carrier: CarrierKind, identity: Identity, accepts: Callable[[Started], bool]) -> Bridge:
+        """Take a call: from now on it is up, has an owner, and its provider is being called."""
+        self._starts.append(time.monotonic())
+        leg = carrier.traits.formats[0]
+        plan = CallPlan(
+            format=leg,
+            lead_ms=carrier.traits.lead_seconds * 1000,
+            prompts=self._prompts_in(leg),
+            greeting=self._limits.greeting,
+            max_seconds=self._limits.max_call_seconds,
+            silence_seconds=self._limits.silence_seconds,
+        )
+        bridge = Bridge(carrier, identity, self._client, self._config, plan, accepts, self._metrics)
+        self.live[identity.session] = bridge
+        self._empty.clear()
+        self._metrics.calls_live.set(len(self.live))
+        self._start(self._keep(bridge), name=f"call {identity.session}")
+        return bridge
+
+    async def _keep(self, bridge: Bridge) -> None:
+        try:
+            await bridge.run()
+        finally:
+            self.live.pop(bridge.identity.session, None)
+            self._metrics.calls_live.set(len(self.live))
+            record = self.describe(bridge)
+            self._ended[record["call_id"]] = record
+            while len(self._ended) > KEPT_RECORDS:
+                self._ended.popitem(last=False)
+            if not self.live:
+                self._empty.set()
+
+    def _prompts_in(self, leg: AudioFormat) -> CallPrompts:
+        if leg not in self._prompts:
+            words = [Converter(MULAW_8K, leg).feed(prompt(name).audio) for name in ("one-moment", "sorry", "goodbye")]
+            self._prompts[leg] = CallPrompts(*words)
+        return self._prompts[leg]
+
+    # --- who is there -----------------------------------------------------------------------------
+
+    def by_session(self, session: str) -> Bridge | None:
+        return self.live.get(session)
+
+    def by_call(self, call_id: str) -> Bridge | None:
+        """The live call of that id."""
+        return next((bridge for bridge in self.live.values() if bridge.identity.call_id == call_id), None)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Live calls first, then ended ones, newest first; without their transcripts."""
+        every = [self.describe(bridge) for bridge in self.live.values()] + [*reversed(self._ended.values())]
+        return [{key: value for key, value in record.items() if key != "transcript"} for record in every]
+
+    def record(self, call_id: str) -> dict[str, Any] | None:
+        """Everything known about a call that is up or has ended not long ago."""
+        bridge = self.by_call(call_id)
+        return self.describe(bridge) if bridge is not None else self._ended.get(call_id)
+
+    def describe(self, bridge: Bridge) -> dict[str, Any]:
+        call, stats, now = bridge.call, bridge.call.stats, time.monotonic()
+        over = call.state is State.ENDED
+        start = call.started_at if call.started_at is not None else call.opened_at
+        return {
+            "call_id": bridge.identity.call_id or bridge.identity.session,
+            "carrier": bridge.carrier.name,
+            "caller": bridge.identity.caller,
+            "called": bridge.identity.called,
+            "state": call.state.value,
+            "result": call.end_reason.value if call.end_reason else None,
+            "stream_started": call.started_at is not None,
+            "started": datetime.fromtimestamp(bridge.opened_unix, UTC).isoformat(timespec="milliseconds"),
+            "seconds": round((call.ended_at if over and call.ended_at is not None else now) - start, 3),
+            "provider": stats.provider,
+            "model": stats.model,
+            "provider_error": stats.provider_error,
+            "first_audio_seconds": stats.first_audio_seconds,
+            "turn_latency_seconds": [round(latency, 4) for latency in stats.turn_latencies],
+            "caller_turns": stats.caller_turns,
+            "barge_ins": stats.barge_ins,
+            "usage": dict(stats.usage),
+            "transcript": [
+                {
+                    "role": line.role,
+                    "text": line.text,
+                    "at": line.at,
+                    "heard_ms": line.heard_ms,
+                    "interrupted": line.interrupted,
+                }
+                for line in call.lines(call.ended_at if over and call.ended_at is not None else now)
+            ],
+        }
+
+    # --- going down -------------------------------------------------------------------------------
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new calls and wait for those that are up; who is still there after `seconds` gets a goodbye."""
+        self.draining = True
+        some = [bridge.identity.call_id for bridge in self.live.values()][:5]
+        log.info("draining", calls=len(self.live), some=some, seconds=seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("time to drain is over", calls=len(self.live))
+            for bridge in [*self.live.values()]:
+                bridge.hang_up(EndReason.DRAINED)
+            try:
+                async with asyncio.timeout(FAREWELL_SECONDS):
+                    await self._empty.wait()
+            except TimeoutError:
+                log.error("calls are cut", calls=len(self.live))
+        log.info("drained", calls=len(self.live))
