@@ -349,6 +349,14 @@ class Echo:
         self._sessions: set[EchoSession] = set()
         prompt("greeting", prompts)
 
+    def check(self, config: ProcessConfig, *, leg: AudioFormat = PCM16_24K) -> None:
+        """Find out whether a session of this kind could be had.
+
+        Raises:
+            InvalidConfigError: it asks for something that an echo can not do.
+        """
+        refuse_what_echo_can_not(config, self.name)
+
     @asynccontextmanager
     async def connect(
         self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K

@@ -73,6 +73,14 @@ class WebSocketProvider:
         self._tool_seconds = tool_seconds
         self._sessions: set[SocketSession] = set()
 
+    def check(self, config: ProcessConfig, *, leg: AudioFormat = PCM16_24K) -> None:
+        """Find out without any I/O whether a session of this kind could be asked for at all.
+
+        Raises:
+            InvalidConfigError: it could not, whatever the provider says.
+        """
+        self._make_protocol(config, leg).dial()
+
     @asynccontextmanager
     async def connect(
         self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K
