@@ -566,6 +566,8 @@ async def test_option_that_it_can_not_honour_is_refused(config: ProcessConfig, o
         async with Echo(name="echo@lab").connect(config, events.append):
             pass
     assert events == []
+    with pytest.raises(InvalidConfigError, match=option):
+        Echo().check(config)
 
 
 async def test_empty_options_are_no_options() -> None:
