@@ -2,6 +2,11 @@
 
 One synchronous path from "bytes arrived" to the receiver's callback and from `send_text` to the transport; the only
 timers are keep-alive and the deadline of the closing handshake.
+
+Why frames of our own: on a bare pass-through bridge with a hundred calls, ordinary ASGI on the carrier's side alone
+costs 1.8 times the CPU of this, and picows (C, on both sides) 0.85 to 0.95 of it. That last tenth would be bought with
+a second handshake replayed into a private class, no say over what is kept of an oversized message, and a buffer for
+each socket.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ PONG: Final = 0xA
 _FINAL: Final = 0x80
 _WHOLE_TEXT: Final = _FINAL | TEXT
 _CONTROL_MAX: Final = 125
+_EMPTY_PIECES_MAX: Final = 1000
+"""They add nothing to a message that could make it too long, so that something else has to end them."""
 _NO_STATUS: Final = 1005
 
 Message = tuple[int, bytes]
@@ -46,7 +48,7 @@ class FrameReader:
     its announced size, before any of it is kept. `early` is what came in before: it is read with the first `feed`.
     """
 
-    __slots__ = ("_fragments", "_kind", "_masked", "_max", "_need", "_rest", "_size", "violation")
+    __slots__ = ("_empty", "_kind", "_masked", "_max", "_need", "_rest", "_whole", "violation")
 
     def __init__(self, *, masked: bool, max_message: int, early: bytes = b"") -> None:
         self.violation: Violation | None = None
@@ -54,9 +56,10 @@ class FrameReader:
         self._max = max_message
         self._rest = bytearray(early)
         self._need = 0
-        self._fragments: list[bytes] = []
         self._kind = CONTINUATION
-        self._size = 0
+        """Of the message whose pieces are coming in; none is."""
+        self._whole = bytearray()
+        self._empty = 0
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that these bytes complete, in order; those before a violation are still among them."""
@@ -131,7 +134,7 @@ class FrameReader:
             raise Violation(1002, f"unknown opcode {opcode}")
         if (opcode == CONTINUATION) != bool(self._kind):
             raise Violation(1002, "continuation expected" if self._kind else "nothing to continue")
-        if self._size + length > self._max:
+        if len(self._whole) + length > self._max:
             raise Violation(1009, f"message over {self._max} bytes")
 
     def _take(self, first: int, payload: bytes, out: list[Message]) -> None:
@@ -143,13 +146,15 @@ class FrameReader:
             out.append((opcode, payload))
             return
         if opcode:
-            self._kind = opcode
-        if payload or not self._fragments:
-            self._fragments.append(payload)
-            self._size += len(payload)
+            self._kind, self._empty = opcode, 0
+        self._empty += not payload
+        if self._empty > _EMPTY_PIECES_MAX:
+            raise Violation(1008, "too many empty pieces")
+        self._whole += payload
         if first & _FINAL:
-            message, kind = b"".join(self._fragments), self._kind
-            self._fragments, self._kind, self._size = [], CONTINUATION, 0
+            message, kind = bytes(self._whole), self._kind
+            self._whole.clear()
+            self._kind = CONTINUATION
             if kind == TEXT:
                 _check_text(message)
             out.append((kind, message))
