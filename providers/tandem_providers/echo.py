@@ -101,11 +101,7 @@ class EchoAgent:
     """
 
     def __init__(
-        self,
-        *,
-        folder: str = "",
-        detector: TurnDetector | None = None,
-        longest_turn_ms: int = LONGEST_TURN_MS,
+        self, *, folder: str = "", detector: TurnDetector | None = None, longest_turn_ms: int = LONGEST_TURN_MS
     ) -> None:
         prompt("greeting", folder)  # a folder that can not be used is found now, not in the middle of a call
         self._folder = folder
