@@ -8,17 +8,31 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
+import time
+from collections.abc import AsyncIterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, get_origin, get_type_hints, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
-from tandem_providers.errors import ProviderError
+from tandem_codecs.format import MULAW_8K, PCM16_24K, AudioFormat
+from tandem_providers.client import Client
+from tandem_providers.config import ProcessConfig
+from tandem_providers.errors import InvalidConfigError, ProviderError
+from tandem_providers.events import Event
+from tandem_providers.fallback import Breaker
 from tandem_providers.options import OptionInfo, option_infos
+from tandem_providers.provider import EventSink, Provider, Session
+from tandem_providers.table import ProviderKind
 
 if TYPE_CHECKING:
-    from tandem_providers.table import ProviderKind
+    from tandem.metrics import Metrics
+    from tandem.settings import Settings
+
+TOTAL_BUDGET = 1.6
+"""All providers together may take so much longer than one: who calls waits no longer than that."""
 
 _NAME = re.compile(r"(?P<kind>[a-z0-9-]+)(?:@(?P<instance>[a-z0-9-]+))?")
 
@@ -32,6 +46,8 @@ class Choice:
     """As configured: `openai` or `openai@backup`."""
     options: Any
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    left_out: frozenset[str] = frozenset()
+    """Fields of `ProcessConfig` that this one is not told, because it comes with the house and can't honour them."""
 
 
 def choose(
@@ -40,6 +56,11 @@ def choose(
     """The providers of `PROVIDERS`, or every one with a key, or the embedded one. What is wrong goes to `problems`."""
     names = _named(given, kinds, problems) if "PROVIDERS" in given else _by_key(given, kinds)
     choices = [_choice(name, given, kinds, problems) for name in names]
+    used = {name.partition("@")[0] for name in names}
+    for kind in kinds.values():
+        unread = sorted(variables_of({kind.name: kind}, {}) & given.keys()) if kind.name not in used else []
+        if unread:
+            warnings.append(f"{', '.join(unread)}: not read, for provider {kind.name} is not in use")
     return [choice for choice in choices if choice is not None]
 
 
@@ -58,6 +79,136 @@ def variables_of(kinds: Mapping[str, ProviderKind], given: Mapping[str, str]) ->
 def instance_prefixes(given: Mapping[str, str]) -> list[str]:
     """What the variables of further instances begin with: `BACKUP_` for `openai@backup`."""
     return [_prefix(name.partition("@")[2]) for name in _listed(given) if "@" in name]
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A provider that can say beforehand what it would refuse."""
+
+    def check(self, config: ProcessConfig, *, leg: AudioFormat = PCM16_24K) -> None:
+        """Raise `InvalidConfigError` if it would."""
+        ...
+
+
+def fit(
+    choices: list[Choice], config: ProcessConfig, greeting: str, problems: list[str], warnings: list[str]
+) -> list[Choice]:
+    """Hold each provider against what it will be asked for.
+
+    A paid one that can't honour something is a problem: it would refuse every call. One that comes with the house
+    stands in for a model and is not told what only a model can do; that is said once, loudly.
+    """
+    fitted = []
+    for choice in choices:
+        try:
+            provider = choice.kind.build(choice.options, choice.name)
+        except (ValueError, ProviderError) as error:
+            problems.append(_told(choice, error))
+            continue
+        left_out: list[str] = []
+        for wish, value in _wishes(config):
+            try:
+                _check(provider, replace(ProcessConfig(), **{wish: value}))
+            except InvalidConfigError as error:
+                if needs_key(choice.kind):
+                    problems.append(f"{wish.upper()}: {_told(choice, error)}")
+                else:
+                    left_out.append(wish)
+        unsaid = [*left_out, *(["greeting"] if greeting and not provider.capabilities.text_in else [])]
+        if unsaid:
+            names = " and ".join(wish.upper() for wish in unsaid)
+            warnings.append(f"{names} mean nothing to provider {choice.name}, which answers without them")
+        fitted.append(replace(choice, left_out=frozenset(left_out)))
+        try:
+            _check(provider, ProcessConfig())
+        except InvalidConfigError as error:
+            problems.append(_told(choice, error))
+    return fitted
+
+
+def process_config(settings: Settings) -> ProcessConfig:
+    """What each call asks of its provider."""
+    return ProcessConfig(settings.instructions, settings.voice, temperature=settings.temperature)
+
+
+def build_client(settings: Settings, metrics: Metrics | None = None) -> Client:
+    """The providers of the settings, as one. Its attempts are counted in `metrics`."""
+
+    def count(name: str, seconds: float, error: ProviderError | None) -> None:
+        if metrics is not None:
+            metrics.provider_attempts.labels(name, "ready" if error is None else _outcome(error)).inc()
+
+    client = Client(
+        *(build(choice) for choice in settings.choices),
+        attempt_seconds=settings.connect_seconds,
+        total_seconds=settings.connect_seconds * TOTAL_BUDGET,
+        on_attempt=count,
+    )
+    if metrics is not None:
+        for provider, breaker in zip(client.providers, client.breakers, strict=True):
+            metrics.circuit_open.labels(provider.name).set_function(partial(_is_open, breaker))
+    return client
+
+
+def _is_open(breaker: Breaker) -> float:
+    return float(breaker.state(time.monotonic()) == "open")
+
+
+def build(choice: Choice) -> Provider:
+    """The provider itself; one that is not told everything is wrapped."""
+    provider = choice.kind.build(choice.options, choice.name)
+    return Unburdened(provider, choice.left_out) if choice.left_out else provider
+
+
+class Unburdened:
+    """A provider that is spared wishes which it would have to refuse. A `Provider`."""
+
+    def __init__(self, provider: Provider, spared: frozenset[str]) -> None:
+        self.name = provider.name
+        self.capabilities = provider.capabilities
+        self._provider = provider
+        self._spared = spared
+
+    def connect(
+        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K
+    ) -> AbstractAsyncContextManager[Session]:
+        """See `Provider.connect`."""
+        return self._provider.connect(self._without(config), on_event, leg=leg)
+
+    def process_audio_stream(
+        self, audio_in: AsyncIterable[bytes], config: ProcessConfig
+    ) -> AbstractAsyncContextManager[AsyncIterable[Event]]:
+        """See `Provider.process_audio_stream`."""
+        return self._provider.process_audio_stream(audio_in, self._without(config))
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+    def _without(self, config: ProcessConfig) -> ProcessConfig:
+        nothing = ProcessConfig()
+        return replace(config, **{wish: getattr(nothing, wish) for wish in self._spared})
+
+
+def _wishes(config: ProcessConfig) -> list[tuple[str, Any]]:
+    """The fields that are set."""
+    nothing = ProcessConfig()
+    values = [(wish.name, getattr(config, wish.name)) for wish in fields(config)]
+    return [(name, value) for name, value in values if value != getattr(nothing, name)]
+
+
+def _check(provider: Provider, config: ProcessConfig) -> None:
+    if isinstance(provider, Checked):
+        provider.check(config, leg=MULAW_8K)
+
+
+def _told(choice: Choice, error: Exception) -> str:
+    said = error.message if isinstance(error, ProviderError) else str(error)
+    return f"provider {choice.name}: {said}"
+
+
+def _outcome(error: ProviderError) -> str:
+    """`authentication_failed` of `AuthenticationFailedError`: few and fixed, as a label has to be."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
 
 
 def needs_key(kind: ProviderKind) -> bool:

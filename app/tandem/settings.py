@@ -14,23 +14,31 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
 from tandem import logs
-from tandem.providers_from_env import Choice, choose, embedded_only, instance_prefixes, variables_of
-
-if TYPE_CHECKING:
-    from tandem_providers.table import ProviderKind
+from tandem.providers_from_env import (
+    Choice,
+    choose,
+    embedded_only,
+    fit,
+    instance_prefixes,
+    process_config,
+    variables_of,
+)
+from tandem_providers.table import KINDS, ProviderKind
 
 DEMO_ACCOUNT_SID: Final = "AC" + "0" * 32
 DEMO_AUTH_TOKEN: Final = "tandem-demo"  # noqa: S105  # known to everyone on purpose: it opens only a server without keys
 TWILIO_API_URL: Final = "https://api.twilio.com"
 
-PREFIXES: Final = ("TANDEM_", "TWILIO_", "TELNYX_", "PLIVO_", "OPENAI_", "GEMINI_")
+PREFIXES: Final = ("TANDEM_", "TWILIO_", "TELNYX_", "PLIVO_", "OPENAI_", "GEMINI_", "ECHO_")
+"""Names that begin so are ours. Some programs know others with such a beginning: those are refused all the same,
+because a key under a wrong name looks just like that."""
 # Names that are spoken for but have nothing to steer in this version, and whose they are.
 NOT_YET: Final = {
     "OPENAI_LIVE_MODEL": "provider openai-live",
@@ -233,17 +241,13 @@ def is_local(origin: str) -> bool:
 def load(
     environ: Mapping[str, str] | None = None,
     dotenv: Path | None = Path(".env"),
-    kinds: Mapping[str, ProviderKind] | None = None,
+    kinds: Mapping[str, ProviderKind] = KINDS,
 ) -> Settings:
     """Read and check everything. The real environment wins over the file; an empty value counts as unset.
 
     Raises:
         SettingsError: with all problems, not only the first.
     """
-    if kinds is None:
-        from tandem_providers.table import KINDS
-
-        kinds = KINDS
     given = _merged(os.environ if environ is None else environ, dotenv)
     problems: list[str] = []
     warnings: list[str] = []
@@ -257,6 +261,7 @@ def load(
     _check_names(given, names | variables_of(kinds, given), problems, warnings)
     _check_pairs(given, problems)
     if settings is not None:
+        choices = fit(choices, process_config(settings), settings.greeting, problems, warnings)
         _look_twice(settings, given, warnings)
     if problems or settings is None:
         raise SettingsError(problems)
