@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tandem.simulators.openai import OpenAISimulator
-from tandem.simulators.openai_engine import UNKNOWN_EVENTS
+from tandem.simulators.openai_outlet import UNKNOWN_EVENTS
 
 EVENT_TYPES: dict[str, type[BaseModel]] = {
     get_args(each.model_fields["type"].annotation)[0]: each for each in get_args(get_args(RealtimeServerEvent)[0])

@@ -45,6 +45,7 @@ FAULTS: Final[Mapping[str, FaultKind]] = {
     "bad-json": FaultKind("a message that is no JSON follows session.updated"),
     "bad-base64": FaultKind("the second piece of a response's audio is no base64"),
     "session-expired": FaultKind("the session reaches its maximum duration early", "seconds", "1"),
+    "transcription-failed": FaultKind("what the caller said is never transcribed"),
     "quota": FaultKind(
         "no quota left", "when: `connect` (error, then silence) or `response` (each response fails)", "response"
     ),

@@ -2,10 +2,10 @@
 
     async with OpenAISimulator(voice="tone:440", faults=["refuse=503*2"]) as simulator:
         ...  # a client connects to simulator.url
-        session = await simulator.session(1)
+        session = await simulator.session(3)
         session.record.truncations
 
-The protocol itself is in `openai_engine`; here are only sockets, the clock and the handshake.
+The protocol itself is in `openai_engine`; here are only the door and the clock.
 """
 
 from __future__ import annotations
@@ -16,24 +16,22 @@ import http
 import json
 import logging
 import random
-import socket
-import struct
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection
-from websockets.asyncio.server import serve as serve_websocket
+from websockets.asyncio.server import serve as serve_websockets
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from tandem.simulators.faults import faults_of_connection, parse_fault
-from tandem.simulators.openai_engine import Action, Close, Cut, Engine, Record, Send
+from tandem.simulators.openai_connection import BROKEN, Connection, SimulatedSession, reset
+from tandem.simulators.openai_engine import Engine
+from tandem.simulators.openai_outlet import Action
 from tandem.simulators.openai_script import OpenAIOptions
 from tandem.simulators.openai_voice import check_voice
 
@@ -51,137 +49,16 @@ _REFUSALS: Final[Mapping[str, tuple[str, str, str]]] = {
     "500": ("server_error", "server_error", "The server had an error while processing your request."),
     "503": ("server_error", "service_unavailable", "The server is overloaded: please try again later."),
 }
-# Protocol noise of faults that we cause ourselves (refusals, cut connections) is no news to anybody.
-_QUIET: Final = logging.getLogger("tandem.simulators.openai.websockets")
+# The noise of refusals and cut connections is no news to those who asked for them.
+_QUIET: Final = logging.getLogger("tandem.simulators.openai")
 _QUIET.setLevel(logging.CRITICAL)
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class SimulatedSession:
-    """One connection of a client, for inspection while it lives and afterwards."""
-
-    number: int
-    """Counted from 1 over all connections, refused ones included."""
-    headers: dict[str, str]
-    """Of the handshake; names in lower case."""
-    query: dict[str, str]
-    faults: dict[str, str]
-    record: Record
-    refused: int | None = None
-    """HTTP status of a refused handshake."""
-    close_code: int | None = None
-    close_reason: str = ""
-    seconds: float = 0.0
-    engine: Engine | None = None
-    _changed: list[asyncio.Future[None]] = dataclasses.field(default_factory=list)
-
-    async def until(self, condition: Callable[[SimulatedSession], bool]) -> None:
-        """Wait until the condition holds; looked at again after each thing that happens here."""
-        while not condition(self):
-            change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._changed.append(change)
-            await change
-
-    async def closed(self) -> None:
-        """Wait for the end of the connection."""
-        await self.until(lambda session: session.close_code is not None or session.refused is not None)
-
-    def touch(self) -> None:
-        """Something happened."""
-        waiting, self._changed = self._changed, []
-        for change in waiting:
-            if not change.done():
-                change.set_result(None)
-
-    def report(self) -> str:
-        """One line about it."""
-        if self.refused is not None:
-            return f"session {self.number}: refused with HTTP {self.refused}"
-        record = self.record
-        return (
-            f"session {self.number}: {self.seconds:.1f} s, heard {record.heard_ms / 1000:.1f} s, "
-            f"said {record.said_ms / 1000:.1f} s in {record.response_count} responses, closed {self.close_code}"
-            + (f" ({self.close_reason})" if self.close_reason else "")
-            + (f", faults: {', '.join(self.faults)}" if self.faults else "")
-        )
-
-
-class _Connection:
-    """Drives one engine: a reader, a writer, and one timer for all that the engine plans."""
-
-    def __init__(self, socket_: ServerConnection, session: SimulatedSession, engine: Engine) -> None:
-        self._socket = socket_
-        self._session = session
-        self._engine = engine
-        self._loop = asyncio.get_running_loop()
-        self._outbox: deque[Action] = deque()
-        self._news = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def run(self, opening: list[Action] | None) -> None:
-        """Until the connection ends. `opening` replaces the engine's own (None: the usual one)."""
-        writer = asyncio.create_task(self._write())
-        try:
-            self._obey(self._engine.open(self._loop.time()) if opening is None else opening)
-            async for message in self._socket:
-                self._obey(self._engine.receive(message, self._loop.time()))
-        except ConnectionClosed:
-            pass
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
-            writer.cancel()
-            await asyncio.wait([writer])
-
-    def _obey(self, actions: list[Action]) -> None:
-        self._outbox.extend(actions)
-        if actions:
-            self._news.set()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due = self._engine.next_wake
-        if due is not None:
-            self._timer = self._loop.call_at(due, self._wake)
-        self._session.touch()
-
-    def _wake(self) -> None:
-        self._timer = None
-        self._obey(self._engine.wake(self._loop.time()))
-
-    async def _write(self) -> None:
-        try:
-            while True:
-                await self._news.wait()
-                self._news.clear()
-                while self._outbox:
-                    await self._act(self._outbox.popleft())
-        except ConnectionClosed:
-            return
-
-    async def _act(self, action: Action) -> None:
-        match action:
-            case Send():
-                await self._socket.send(action.text, text=True)
-            case Close():
-                await self._socket.close(action.code, action.reason)
-            case Cut():
-                _reset(self._socket)
-
-
-def _reset(connection: ServerConnection) -> None:
-    """Cut the connection such that the far end sees a reset, not an end of file."""
-    raw = connection.transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.transport.abort()
 
 
 class OpenAISimulator:
     """The server, as an async context manager.
 
     Keyword options are the fields of `OpenAIOptions`. Entering binds the port (0 picks a free one); leaving closes all
-    connections with 1001.
+    connections with 1001, and raises what went wrong inside the simulator itself, so that no test passes by its bug.
 
     Raises:
         ValueError: a fault or an option that makes no sense.
@@ -208,21 +85,23 @@ class OpenAISimulator:
         self._server: Server | None = None
         self._count = 0
         self._accepted: dict[ServerConnection, SimulatedSession] = {}
+        self._hanging: set[ServerConnection] = set()
         self._arrival = asyncio.Event()
-        self._leaving = asyncio.Event()
+        self._bugs: list[Exception] = []
 
     @property
     def url(self) -> str:
         """Where clients connect, e.g. `ws://127.0.0.1:41234/v1/realtime`."""
-        return f"ws://{self._host}:{self._port}{PATH}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"ws://{host}:{self._port}{PATH}"
 
     @property
     def base_url(self) -> str:
-        """What the vendor's SDK takes as `websocket_base_url`."""
+        """What the vendor's own client takes as `websocket_base_url`."""
         return self.url.removesuffix("/realtime")
 
     async def __aenter__(self) -> OpenAISimulator:
-        self._server = await serve_websocket(
+        self._server = await serve_websockets(
             self._handle,
             self._host,
             self._port,
@@ -230,7 +109,7 @@ class OpenAISimulator:
             select_subprotocol=_choose_subprotocol,
             compression=None,
             max_size=_MAX_MESSAGE,
-            ping_interval=None,
+            open_timeout=None,  # a handshake that hangs is one of our faults
             close_timeout=2,
             logger=_QUIET,
             server_header=None,
@@ -241,17 +120,22 @@ class OpenAISimulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leaving.set()
+        for connection in self._hanging:
+            connection.transport.abort()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
+        if self._bugs and error is None:
+            raise self._bugs[0]
 
     async def session(self, number: int) -> SimulatedSession:
-        """Connection number so-and-so (counted from 1), as soon as it is there."""
-        while len(self.sessions) < number:
+        """Connection number so-and-so (counted from 1), as soon as it is there; it must be kept (see `sessions`)."""
+        while True:
+            for session in self.sessions:
+                if session.number == number:
+                    return session
             self._arrival.clear()
             await self._arrival.wait()
-        return self.sessions[number - 1]
 
     # The handshake.
 
@@ -263,12 +147,12 @@ class OpenAISimulator:
             {name.lower(): value for name, value in request.headers.raw_items()},
             {name: values[0] for name, values in parse_qs(url.query).items()},
             faults_of_connection(self._faults, self._count),
-            Record(),
         )
         self.sessions.append(session)
         self._arrival.set()
         if "hang-connect" in session.faults:
-            await self._hang(connection)
+            await self._hang(connection, session)
+            return None
         status = self._refusal(session, url.path)
         if status is None:
             self._accepted[connection] = session
@@ -283,21 +167,21 @@ class OpenAISimulator:
             return session.faults["refuse"]
         if path != PATH or "call_id" in session.query:
             return "404"
-        if self.options.key_refusal == "http" and not self._is_welcome(_key(session.headers)):
-            return "401"
-        return None
+        late = self.options.key_refusal == "late" or "invalid-key-late" in session.faults
+        return None if late or self._is_welcome(session) else "401"
 
-    def _is_welcome(self, key: str) -> bool:
+    def _is_welcome(self, session: SimulatedSession) -> bool:
+        key = _key(session.headers)
         return bool(key) if self.options.key is None else key == self.options.key
 
-    async def _hang(self, connection: ServerConnection) -> None:
-        gone = asyncio.ensure_future(connection.wait_closed())
-        leaving = asyncio.ensure_future(self._leaving.wait())
+    async def _hang(self, connection: ServerConnection, session: SimulatedSession) -> None:
+        self._hanging.add(connection)
         try:
-            await asyncio.wait([gone, leaving], return_when=asyncio.FIRST_COMPLETED)
+            await connection.wait_closed()
         finally:
-            gone.cancel()
-            leaving.cancel()
+            self._hanging.discard(connection)
+            session.close_code = BROKEN
+            self._over(session)
 
     # The session.
 
@@ -307,41 +191,43 @@ class OpenAISimulator:
         begun = loop.time()
         try:
             await self._converse(connection, session)
+        except Exception as bug:
+            self._bugs.append(bug)
+            reset(connection)
         finally:
             session.seconds = loop.time() - begun
-            session.close_code = connection.close_code or 1006
+            session.close_code = connection.close_code or BROKEN
             session.close_reason = connection.close_reason or ""
             self._over(session)
 
     async def _converse(self, connection: ServerConnection, session: SimulatedSession) -> None:
-        if "close-on-connect" in session.faults:
-            await connection.close(int(session.faults["close-on-connect"]))
-            return
-        if "silent" in session.faults:
-            await connection.wait_closed()
-            return
-        if "delay-ready" in session.faults:
-            await asyncio.sleep(float(session.faults["delay-ready"]))
+        faults = session.faults
+        if "close-on-connect" in faults:
+            return await connection.close(int(faults["close-on-connect"]))
+        if "silent" in faults:
+            return await _swallow(connection)
+        if "delay-ready" in faults and await _left_within(connection, float(faults["delay-ready"])):
+            return None
         engine = Engine(
             self.options,
             model=session.query.get("model", ""),
-            faults=session.faults,
+            faults=faults,
             rng=random.Random(f"{self.options.seed}/{session.number}"),
             now=asyncio.get_running_loop().time(),
             unix_now=time.time(),
         )
         session.engine = engine
         session.record = engine.record
-        await _Connection(connection, session, engine).run(self._objection(session, engine))
+        opening = self._objection(session, engine)
+        await Connection(connection, session, engine).run(opening)
 
-    def _objection(self, session: SimulatedSession, engine: Engine) -> list[Action] | None:
-        """What the server says instead of `session.created` when it finds something wrong after the handshake."""
-        if "invalid-key-late" in session.faults or not self._is_welcome(_key(session.headers)):
+    def _objection(self, session: SimulatedSession, engine: Engine) -> list[Action]:
+        """The first words: a refusal when something is found wrong after the handshake, else `session.created`."""
+        if "invalid-key-late" in session.faults or not self._is_welcome(session):
             return engine.refuse("invalid_api_key", "Incorrect API key provided.", 3000)
         if "openai-beta" in session.headers:
-            return engine.refuse(
-                "beta_api_shape_disabled", "The Realtime Beta API is no longer available: use the GA API.", 4000
-            )
+            message = "The Realtime Beta API is no longer available: use the GA API."
+            return engine.refuse("beta_api_shape_disabled", message, 4000)
         intent = session.query.get("intent", "realtime")
         if intent != "realtime":
             return engine.refuse("invalid_intent", f"Invalid intent: '{intent}'.", 4000, "intent")
@@ -349,15 +235,32 @@ class OpenAISimulator:
         if not model:
             return engine.refuse("missing_model", "You must provide a model parameter.", 4000, "model")
         if model.startswith("gpt-live"):
-            return engine.refuse("invalid_model", f"Model '{model}' is not supported in realtime mode.", 4000, "model")
-        return None
+            message = f"Model '{model}' is not supported in realtime mode."
+            return engine.refuse("invalid_model", message, 4000, "model")
+        return engine.open(asyncio.get_running_loop().time())
 
     def _over(self, session: SimulatedSession) -> None:
         session.touch()
-        if self._on_report is not None:
-            self._on_report(session.report())
         if not self.options.record:
             self.sessions.remove(session)
+        if self._on_report is not None:
+            self._on_report(session.report())
+
+
+async def _swallow(connection: ServerConnection) -> None:
+    """Read until the far end leaves; say nothing."""
+    async for _ in connection:
+        pass
+
+
+async def _left_within(connection: ServerConnection, seconds: float) -> bool:
+    """Wait that long; whether the far end left meanwhile."""
+    try:
+        async with asyncio.timeout(seconds):
+            await connection.wait_closed()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _key(headers: Mapping[str, str]) -> str:
@@ -365,9 +268,8 @@ def _key(headers: Mapping[str, str]) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    offered = [entry.strip() for entry in headers.get("sec-websocket-protocol", "").split(",")]
-    keys = [entry.removeprefix(_KEY_PROTOCOL) for entry in offered if entry.startswith(_KEY_PROTOCOL)]
-    return keys[0] if keys else ""
+    offered = (entry.strip() for entry in headers.get("sec-websocket-protocol", "").split(","))
+    return next((entry.removeprefix(_KEY_PROTOCOL) for entry in offered if entry.startswith(_KEY_PROTOCOL)), "")
 
 
 def _choose_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -386,9 +288,10 @@ def _refuse(status: str, retry_after: str | None) -> Response:
 async def serve(
     host: str,
     port: int,
-    faults: list[str],
-    on_report: Report | None = None,
+    faults: Sequence[str] = (),
+    *,
     on_listening: Callable[[str], None] | None = None,
+    on_report: Report | None = None,
     **options: Any,
 ) -> None:
     """Serve until cancelled. `on_listening` is told the URL, `on_report` one line for each connection that ended.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tandem.simulators.openai_schema import Refused
+from tandem.simulators.openai_checks import Refused
 from tandem_codecs.format import MULAW_8K, AudioFormat
 
 _AUDIO_PARTS: Final = ("input_audio", "output_audio")

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tandem.simulators.openai_schema import Refused
+from tandem.simulators.openai_checks import Refused
 from tandem_codecs.format import FRAME_MS, AudioFormat, Encoding
 from tandem_codecs.g711 import alaw_to_pcm16, mulaw_to_pcm16
 
@@ -71,11 +71,12 @@ class Hearing:
         self._judged = 0  # bytes of the buffer that the detector has judged
         self._loud_ms = 0
         self._quiet_ms = 0
+        self.format = audio_format
         self.configure(audio_format, detection)
 
     def configure(self, audio_format: AudioFormat, detection: Mapping[str, Any] | None) -> None:
         """Take new settings. Another format empties the buffer: what is in it can't be read any more."""
-        if getattr(self, "format", audio_format) != audio_format:
+        if self.format != audio_format:
             self.clear()
         self.format = audio_format
         self.listening = detection is not None

@@ -72,7 +72,6 @@ def _delivery(options: OpenAIOptions, faults: Mapping[str, str], audio_format: A
     return Delivery(
         audio_format,
         paces[0] if paces else options.pace,
-        options.latency,
         options.delta_ms,
         odd=options.odd_deltas or "odd-deltas" in faults,
         repeat_calls="duplicate-tool-calls" in faults,
@@ -94,11 +93,18 @@ def _calls(reply: Reply, effective: Mapping[str, Any]) -> tuple[Call, ...]:
 
 
 def _own_words(conversation: Conversation, asked: Mapping[str, Any], turn: int) -> str:
-    exactly = asked_words(asked.get("instructions", "")) or asked_words(conversation.last_user_text())
-    if exactly is not None:
+    exactly = asked_words(asked.get("instructions", "")) or asked_words(_last_text(conversation, asked))
+    if exactly:
         return exactly
     result = conversation.last_output()
     return f"Here is what I found: {result}" if result is not None else stock_text(turn)
+
+
+def _last_text(conversation: Conversation, asked: Mapping[str, Any]) -> str:
+    """What was written to the model last: in the response's own input where it has one."""
+    if asked.get("input"):
+        return " ".join(part.get("text", "") for part in asked["input"][-1].get("content", []))
+    return conversation.last_user_text()
 
 
 def _sound(

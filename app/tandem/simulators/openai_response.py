@@ -43,7 +43,6 @@ class Delivery:
 
     audio_format: AudioFormat
     pace: float
-    latency: float
     delta_ms: tuple[int, int]
     odd: bool = False
     repeat_calls: bool = False
@@ -65,9 +64,8 @@ class Response:
     rng: random.Random
     ends: str = "completed"
     items: list[Item] = field(default_factory=list)
-    audio_ms: float = 0.0
-    """How much audio it has produced."""
     is_over: bool = False
+    _said_ms: float = 0.0
 
     @property
     def id(self) -> str:
@@ -102,6 +100,11 @@ class Response:
         if self.items and self.items[-1].wire["status"] == "in_progress":
             self._end_message(len(self.items) - 1, self.items[-1], "incomplete")
         self._finish("cancelled", {"reason": reason})
+
+    def take_said_ms(self) -> float:
+        """Milliseconds of audio produced since this was last asked."""
+        said, self._said_ms = self._said_ms, 0.0
+        return said
 
     def late_delta(self) -> None:
         """One more piece of audio after the end, as a slow server sends it."""
@@ -167,7 +170,7 @@ class Response:
             said = max(said, due)
             item.produced += len(piece)
             lasting = len(piece) / self.delivery.audio_format.bytes_per_ms
-            self.audio_ms += lasting
+            self._said_ms += lasting
             self._audio_delta(index, item, piece)
             if math.isfinite(self.delivery.pace):
                 yield lasting / 1000 / self.delivery.pace

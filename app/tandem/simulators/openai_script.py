@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
@@ -88,14 +90,30 @@ class OpenAIOptions:
     record: bool = True
     """Keep what was sent and received for inspection. Off for long runs."""
 
+    def __post_init__(self) -> None:
+        if not self.pace > 0:
+            raise ValueError(f"a pace must be above zero, not {self.pace}")
+        if not 0 < self.delta_ms[0] <= self.delta_ms[1]:
+            raise ValueError(f"deltas of {self.delta_ms} milliseconds make no sense: shortest first, both above zero")
+        if self.items < 1 or self.latency < 0 or self.transcription_delay < 0 or self.session_seconds <= 0:
+            raise ValueError("counts start at one, times at zero")
+        if self.key_refusal not in ("http", "late"):
+            raise ValueError(f"a bad key is refused by 'http' or 'late', not {self.key_refusal!r}")
 
-_EXACTLY: Final = re.compile(r'say exactly[^"\u201c]*["\u201c](.*)["\u201d]', re.IGNORECASE | re.DOTALL)
+
+_EXACTLY: Final = re.compile(r'.*\bsay exactly\b[^"\u201c]*["\u201c](.*)["\u201d]', re.IGNORECASE | re.DOTALL)
 
 
 def asked_words(instructions: str) -> str | None:
-    """The words of an instruction to say something exactly, if it is one."""
-    found = _EXACTLY.search(instructions)
-    return found[1] if found else None
+    """The words of an instruction to say something exactly, if it is one; those of a JSON string are decoded."""
+    found = _EXACTLY.match(instructions)
+    if found is None:
+        return None
+    try:
+        words: str = msgspec.json.decode(f'"{found[1]}"', type=str)
+    except msgspec.DecodeError:
+        words = found[1]
+    return words
 
 
 @dataclass(slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tandem.simulators.openai_schema import Refused, check_model
+from tandem.simulators.openai_checks import Refused
+from tandem.simulators.openai_schema import check_model
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_24K, AudioFormat
 
 FORMATS: Final[Mapping[str, AudioFormat]] = {
@@ -45,6 +45,7 @@ class SessionSettings:
     def __init__(self, session_id: str, model: str, expires_at: int) -> None:
         self.spoken = False
         """Whether the model has produced audio: its voice is fixed from then on."""
+        self._is_swapped = False
         self.wire: dict[str, Any] = {
             "type": "realtime",
             "object": "realtime.session",
@@ -97,10 +98,6 @@ class SessionSettings:
         detection: Mapping[str, Any] | None = self.input["turn_detection"]
         return detection
 
-    def snapshot(self) -> dict[str, Any]:
-        """A copy that later updates do not touch."""
-        return copy.deepcopy(self.wire)
-
     def update(self, asked: Mapping[str, Any]) -> None:
         """Apply a checked `session` object: fields that are absent keep their values.
 
@@ -113,8 +110,16 @@ class SessionSettings:
         output = dict(audio.get("output", {}))
         if "format" in output:
             output["format"] = _full_format(output["format"])
+            self._is_swapped = False
         self.output.update(output)
         self.wire.update({name: value for name, value in asked.items() if name != "audio"})
+
+    def confirm_another_format(self) -> None:
+        """Pretend that another output format than the one asked for was asked for."""
+        asked = self.output["format"]["type"]
+        if not self._is_swapped:
+            self.output["format"] = {"type": "audio/pcmu"} if asked == "audio/pcm" else dict(_PCM)
+            self._is_swapped = True
 
     def _check_fixed(self, asked: Mapping[str, Any]) -> None:
         model = self.wire["model"]
