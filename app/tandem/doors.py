@@ -1,0 +1,110 @@
+"""What every carrier's doors have in common: taking a call in, and letting its media socket in afterwards."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from fastapi import FastAPI, WebSocket
+
+from tandem import logs, tokens
+from tandem.bridge import Bridge, Identity
+from tandem.carriers.events import Started
+from tandem.carriers.table import CarrierKind
+from tandem.media_socket import take_over
+from tandem.settings import Settings
+from tandem.switchboard import Refusal, Switchboard
+
+TOKEN_SECONDS = 120
+"""From the webhook to the media socket; a carrier needs well under a second."""
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """What a (genuine) webhook says of a new call. Numbers are people: they do not print."""
+
+    call_id: str
+    account_id: str
+    caller: str = field(repr=False)
+    called: str = field(repr=False)
+
+
+def take_in(app: FastAPI, carrier: CarrierKind, call: IncomingCall) -> Bridge | Refusal:
+    """Admit a call and begin to open its provider; a carrier that asks again gets the same bridge."""
+    board: Switchboard = app.state.switchboard
+    bridge = board.by_call(call.call_id)
+    if bridge is not None:
+        return bridge
+    refusal = board.refuse()
+    if refusal is not None:
+        app.state.metrics.calls_refused.labels(refusal.value).inc()
+        log.warning("call refused", call_id=call.call_id, carrier=carrier.name, reason=refusal.value)
+        return refusal
+    identity = Identity(secrets.token_hex(16), call.call_id, call.account_id, call.caller, call.called)
+    log.info("call", call_id=call.call_id, carrier=carrier.name, caller=logs.Private(call.caller))
+    return board.open(carrier, identity, lambda start: _is_call(start, identity))
+
+
+def stream_url(settings: Settings, bridge: Bridge) -> str:
+    """Where the carrier shall stream this call: a URL with a token for one use, good for two minutes."""
+    identity, carrier = bridge.identity, bridge.carrier.name
+    token = tokens.issue(_key(settings), carrier, identity.session, identity.call_id, time.time() + TOKEN_SECONDS)
+    scheme, _, host = settings.origin.partition("://")
+    return f"{'wss' if scheme == 'https' else 'ws'}://{host}/{carrier}/media/{token}"
+
+
+async def let_in(websocket: WebSocket, carrier: CarrierKind, account_id: str, token: str) -> None:
+    """A media socket whose upgrade is genuine: carries its call to the end, or is refused before it is accepted."""
+    bridge, why = _bridge_of(websocket, carrier, account_id, token)
+    if bridge is None:
+        await turn_away(websocket, why)
+        return
+    await websocket.accept()
+    await bridge.attach(take_over(websocket, bridge))
+
+
+async def turn_away(websocket: WebSocket, why: str) -> None:
+    """Refuse a media socket before the upgrade: the carrier sees HTTP 403."""
+    websocket.app.state.metrics.tokens_refused.labels(why).inc()
+    log.warning("media socket refused", reason=why)
+    await websocket.close(1008)
+
+
+def _bridge_of(websocket: WebSocket, carrier: CarrierKind, account_id: str, text: str) -> tuple[Bridge | None, str]:
+    """The call that this socket is for, or why it is refused."""
+    state = websocket.app.state
+    board: Switchboard = state.switchboard
+    used: tokens.SingleUse = state.used_tokens
+    token, now = tokens.parse(text), time.time()
+    if token is None:
+        return None, "shape"
+    if token.expired(now):
+        return None, "expired"
+    key = _key(state.settings)
+    bridge = board.by_session(token.session)
+    if bridge is not None:
+        if not token.verify(key, carrier.name, bridge.identity.call_id):
+            return None, "forged"
+        return (bridge, "") if used.take(token, now) else (None, "used")
+    refusal = board.refuse()
+    if refusal is not None:
+        return None, refusal.value
+    identity = Identity(token.session, "", account_id)
+
+    def accepts(start: Started) -> bool:
+        """Issued by another instance: the MAC can be checked now that the call's id is known."""
+        genuine = token.verify(key, carrier.name, start.call_id)
+        return genuine and start.account_id == account_id and used.take(token, time.time())
+
+    return board.open(carrier, identity, accepts), ""
+
+
+def _is_call(start: Started, identity: Identity) -> bool:
+    return start.call_id == identity.call_id and start.account_id == identity.account_id
+
+
+def _key(settings: Settings) -> bytes:
+    return settings.secret_key.get_secret_value().encode()
