@@ -30,9 +30,10 @@ QUOTA_SECONDS: Final = 300.0
 AUTH_SECONDS: Final = 900.0
 """A refused key and an empty account do not get better by themselves."""
 
-RETRY_CREDIT: Final = 3.0
-RETRY_EARNED: Final = 0.1
-"""Retries are paid for by successes, so that an outage does not double the load on the provider."""
+RETRY_COST: Final = 10
+RETRY_CREDIT: Final = 30
+"""A retry is paid for with so many successes, and no more than so many are saved up for it: an outage must not double
+the load on the provider."""
 QUICK_SECONDS: Final = 0.5
 """Only what failed as fast as this is tried again: after a longer wait the caller needs another provider."""
 PAUSE_SECONDS: Final = (0.1, 0.5)
@@ -84,14 +85,14 @@ class Breaker:
 
     def admit_retry(self, now: float) -> Pass | None:
         """Leave to try once more after a failure: only while it is closed, and as long as there is credit."""
-        if self._credit < 1 or self.state(now) != "closed":
+        if self._credit < RETRY_COST or self.state(now) != "closed":
             return None
-        self._credit -= 1
+        self._credit -= RETRY_COST
         return self.admit(now)
 
     def succeeded(self, now: float) -> None:
         """It works: open for everybody, whoever found out."""
-        self._credit = min(RETRY_CREDIT, self._credit + RETRY_EARNED)
+        self._credit = min(RETRY_CREDIT, self._credit + 1)
         if self._open_until is not None:
             self._open_until = None
             self._probe = None

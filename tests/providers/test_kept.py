@@ -1,0 +1,72 @@
+"""What the caller said before there was a provider: complete, in order, bounded."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tandem_codecs.format import MULAW_8K, PCM16_24K
+from tandem_providers.commands import CancelResponse, Command, CommitTurn, SendDtmf
+from tandem_providers.kept import COMMANDS, Kept
+
+
+def test_order_is_kept_between_audio_and_commands() -> None:
+    kept = Kept(MULAW_8K, 1)
+    assert not kept
+    kept.add_audio(b"ab")
+    kept.add_audio(b"c")
+    kept.add_command(CommitTurn())
+    kept.add_command(SendDtmf("1"))
+    kept.add_audio(b"d")
+    assert kept
+    assert list(kept.take()) == [b"abc", CommitTurn(), SendDtmf("1"), b"d"]
+    assert not kept
+    assert list(kept.take()) == []
+
+
+def test_the_oldest_audio_goes_first_and_commands_never() -> None:
+    kept = Kept(MULAW_8K, 0.001)  # 8 bytes
+    kept.add_command(SendDtmf("1"))
+    kept.add_audio(b"0123")
+    kept.add_command(SendDtmf("2"))
+    kept.add_audio(b"456789")
+    kept.add_command(SendDtmf("3"))
+    assert kept.dropped_bytes == 2
+    assert kept.dropped_ms == 0.25
+    assert list(kept.take()) == [SendDtmf("1"), b"23", SendDtmf("2"), b"456789", SendDtmf("3")]
+    kept.add_audio(b"x" * 20)
+    kept.add_command(SendDtmf("4"))
+    assert list(kept.take()) == [b"x" * 8, SendDtmf("4")]
+
+
+def test_too_many_commands_are_refused() -> None:
+    kept = Kept(MULAW_8K, 1)
+    assert all(kept.add_command(CancelResponse()) for _ in range(COMMANDS))
+    assert not kept.add_command(CancelResponse())
+
+
+@given(st.lists(st.binary(max_size=9) | st.sampled_from("0123456789")), st.integers(1, 20))
+def test_any_sequence_is_a_suffix_of_itself(pieces: list[bytes | str], milliseconds: int) -> None:
+    kept = Kept(MULAW_8K, milliseconds / 1000)
+    audio = b""
+    commands: list[Command] = []
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            kept.add_audio(piece)
+            audio += piece
+        elif kept.add_command(SendDtmf(piece)):
+            commands.append(SendDtmf(piece))
+    taken = list(kept.take())
+    heard = b"".join(piece for piece in taken if isinstance(piece, bytes))
+    assert [piece for piece in taken if not isinstance(piece, bytes)] == commands
+    assert audio.endswith(heard)
+    assert len(heard) == min(len(audio), MULAW_8K.size(milliseconds))
+    assert len(heard) + kept.dropped_bytes == len(audio)
+
+
+@given(st.lists(st.binary(max_size=200)))
+def test_what_is_dropped_is_whole_samples(pieces: list[bytes]) -> None:
+    kept = Kept(PCM16_24K, 0.001)  # 48 bytes
+    for piece in pieces:
+        kept.add_audio(piece)
+    assert kept.dropped_bytes % PCM16_24K.sample_bytes == 0
