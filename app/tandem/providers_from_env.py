@@ -8,31 +8,18 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import time
-from collections.abc import AsyncIterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, get_origin, get_type_hints, runtime_checkable
+from typing import Any, Protocol, get_origin, get_type_hints, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
 from tandem_codecs.format import MULAW_8K, PCM16_24K, AudioFormat
-from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import InvalidConfigError, ProviderError
-from tandem_providers.events import Event
-from tandem_providers.fallback import Breaker
 from tandem_providers.options import OptionInfo, option_infos
-from tandem_providers.provider import EventSink, Provider, Session
+from tandem_providers.provider import Provider
 from tandem_providers.table import ProviderKind
-
-if TYPE_CHECKING:
-    from tandem.metrics import Metrics
-    from tandem.settings import Settings
-
-TOTAL_BUDGET = 1.6
-"""All providers together may take so much longer than one: who calls waits no longer than that."""
 
 _NAME = re.compile(r"(?P<kind>[a-z0-9-]+)(?:@(?P<instance>[a-z0-9-]+))?")
 
@@ -126,69 +113,6 @@ def fit(
     return fitted
 
 
-def process_config(settings: Settings) -> ProcessConfig:
-    """What each call asks of its provider."""
-    return ProcessConfig(settings.instructions, settings.voice, temperature=settings.temperature)
-
-
-def build_client(settings: Settings, metrics: Metrics | None = None) -> Client:
-    """The providers of the settings, as one. Its attempts are counted in `metrics`."""
-
-    def count(name: str, seconds: float, error: ProviderError | None) -> None:
-        if metrics is not None:
-            metrics.provider_attempts.labels(name, "ready" if error is None else _outcome(error)).inc()
-
-    client = Client(
-        *(build(choice) for choice in settings.choices),
-        attempt_seconds=settings.connect_seconds,
-        total_seconds=settings.connect_seconds * TOTAL_BUDGET,
-        on_attempt=count,
-    )
-    if metrics is not None:
-        for provider, breaker in zip(client.providers, client.breakers, strict=True):
-            metrics.circuit_open.labels(provider.name).set_function(partial(_is_open, breaker))
-    return client
-
-
-def _is_open(breaker: Breaker) -> float:
-    return float(breaker.state(time.monotonic()) == "open")
-
-
-def build(choice: Choice) -> Provider:
-    """The provider itself; one that is not told everything is wrapped."""
-    provider = choice.kind.build(choice.options, choice.name)
-    return Unburdened(provider, choice.left_out) if choice.left_out else provider
-
-
-class Unburdened:
-    """A provider that is spared wishes which it would have to refuse. A `Provider`."""
-
-    def __init__(self, provider: Provider, spared: frozenset[str]) -> None:
-        self.name = provider.name
-        self.capabilities = provider.capabilities
-        self._provider = provider
-        self._spared = spared
-
-    def connect(
-        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K
-    ) -> AbstractAsyncContextManager[Session]:
-        """See `Provider.connect`."""
-        return self._provider.connect(self._without(config), on_event, leg=leg)
-
-    def process_audio_stream(
-        self, audio_in: AsyncIterable[bytes], config: ProcessConfig
-    ) -> AbstractAsyncContextManager[AsyncIterable[Event]]:
-        """See `Provider.process_audio_stream`."""
-        return self._provider.process_audio_stream(audio_in, self._without(config))
-
-    async def close(self) -> None:
-        await self._provider.close()
-
-    def _without(self, config: ProcessConfig) -> ProcessConfig:
-        nothing = ProcessConfig()
-        return replace(config, **{wish: getattr(nothing, wish) for wish in self._spared})
-
-
 def _wishes(config: ProcessConfig) -> list[tuple[str, Any]]:
     """The fields that are set."""
     nothing = ProcessConfig()
@@ -204,11 +128,6 @@ def _check(provider: Provider, config: ProcessConfig) -> None:
 def _told(choice: Choice, error: Exception) -> str:
     said = error.message if isinstance(error, ProviderError) else str(error)
     return f"provider {choice.name}: {said}"
-
-
-def _outcome(error: ProviderError) -> str:
-    """`authentication_failed` of `AuthenticationFailedError`: few and fixed, as a label has to be."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
 
 
 def needs_key(kind: ProviderKind) -> bool:

@@ -27,9 +27,9 @@ from tandem.providers_from_env import (
     embedded_only,
     fit,
     instance_prefixes,
-    process_config,
     variables_of,
 )
+from tandem.voices import process_config
 from tandem_providers.table import KINDS, ProviderKind
 
 DEMO_ACCOUNT_SID: Final = "AC" + "0" * 32
