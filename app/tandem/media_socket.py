@@ -96,6 +96,9 @@ class MediaSocketProtocol(asyncio.Protocol):
         self._response: tuple[int, Headers] | None = None
         self._body = b""
         self._early = bytearray()
+        """What has come in behind the request."""
+        self._full = False
+        """Enough of it: reading is paused."""
         self._connection: Connection | None = None
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
 
@@ -109,7 +112,8 @@ class MediaSocketProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._key or self._refused:
             self._early += data
-            if len(self._early) > self.limits.max_message:
+            if not self._full and len(self._early) > self.limits.max_message:
+                self._full = True
                 self._transport.pause_reading()
             return
         try:
@@ -216,8 +220,9 @@ class MediaSocketProtocol(asyncio.Protocol):
         self._connection = Connection(
             receiver, self._transport, limits, client=False, early=bytes(self._early), on_lost=self.connection_lost
         )
-        self._connection.resume_reading()
         self._early.clear()
+        if self._full:
+            self._transport.resume_reading()
         return self._connection
 
     def _frames(self) -> Connection:

@@ -104,11 +104,13 @@ async def open_socket(
     connect_seconds: float = 2.0,
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
+    addresses: Addresses | None = None,
 ) -> Connection:
     """Open a WebSocket as a client: DNS, TCP, TLS and handshake, all within `connect_seconds`.
 
     The first message may reach `receiver` as soon as the caller gives the loop a turn. `tls` replaces the default
-    context, which verifies the server against the system's certificates. Cancel-safe: nothing is left open.
+    context, which verifies the server against the system's certificates; `addresses` replaces the lookups that all
+    sockets share. Cancel-safe: nothing is left open.
 
     Raises:
         HandshakeRefused: the server answered with an HTTP status other than 101.
@@ -125,8 +127,8 @@ async def open_socket(
     deadline = loop.time() + connect_seconds
     async with asyncio.timeout_at(deadline):
         context = (tls or await loop.run_in_executor(None, _tls_context)) if secure else None
-        addresses = await _addresses.find(parts.hostname, port, connect_seconds * _DNS_SHARE)
-        handshake = await _connect(addresses, deadline, _request(dial, secure), context, parts.hostname)
+        found = await (addresses or _addresses).find(parts.hostname, port, connect_seconds * _DNS_SHARE)
+        handshake = await _connect(found, deadline, _request(dial, secure), context, parts.hostname)
         try:
             early = await handshake.done
             return Connection(receiver, handshake.transport, limits or Limits(), client=True, early=early)
@@ -270,17 +272,14 @@ class _Handshake(asyncio.Protocol):
         try:
             self._http.receive_data(data)
             self._read()
-        except h11.RemoteProtocolError as error:
-            self._fail(HandshakeBroken(f"not HTTP: {error}"))
+        except h11.RemoteProtocolError:
+            self._refuse()
 
     def eof_received(self) -> None:
         self.data_received(b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._response is not None:
-            self._refuse()
-        else:
-            self._fail(exc if isinstance(exc, OSError) else HandshakeBroken("connection closed during the handshake"))
+        self._refuse()
 
     def _read(self) -> None:
         while not self.done.done():
@@ -308,8 +307,9 @@ class _Handshake(asyncio.Protocol):
             self.done.set_result(self._http.trailing_data[0])
 
     def _refuse(self) -> None:
+        """There will be no WebSocket; with as much of an answer as there is."""
         if self._response is None:
-            self._fail(HandshakeBroken("connection closed during the handshake"))
+            self._fail(HandshakeBroken("what answered does not speak HTTP, or hung up"))
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._response.headers}
         self._fail(HandshakeRefused(self._response.status_code, headers, self._body[:_BODY_MAX]))
