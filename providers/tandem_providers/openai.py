@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -34,23 +35,24 @@ from tandem_providers.events import (
     RawEvent,
     SessionClosed,
     SessionReady,
-    TurnEnded,
     UserSpeechStarted,
     UserSpeechStopped,
 )
 from tandem_providers.openai_errors import (
     ACTIVE_RESPONSE,
     NOTHING_TO_CANCEL,
+    UNRELATED,
     classify,
     classify_close,
     is_fatal,
     presentable,
 )
-from tandem_providers.openai_options import KNOWN_MODELS, OpenAIOptions, dial, is_openai
+from tandem_providers.openai_options import OpenAIOptions, dial
 from tandem_providers.openai_reader import Reader
 from tandem_providers.openai_say import say_body
-from tandem_providers.openai_session import confirmed_formats, formats, plan_session
-from tandem_providers.openai_turns import Turn
+from tandem_providers.openai_session import formats, plan_session, session_ready
+from tandem_providers.openai_turns import NO_ITEM
+from tandem_providers.openai_writer import Writer, encode
 from tandem_providers.provider import Capabilities, Dial
 from tandem_providers.responses import ResponseArbiter
 
@@ -61,21 +63,9 @@ _APPEND: Final = b'{"type":"input_audio_buffer.append","audio":'
 _LARGEST_APPEND: Final = 1 << 20
 """Far below the vendor's 15 MiB a message."""
 _SHORTEST_COMMIT_MS: Final = 100
+_EARLY_WARNINGS: Final = 16
 _VANISHED_MS: Final = 20_000
 """An active response that nothing came of for so long counts as dropped once something else wants to be said."""
-_UNRELATED: Final = frozenset(
-    {
-        NOTHING_TO_CANCEL,
-        "input_audio_buffer_commit_empty",
-        "unsupported_content_type",
-        "item_create_duplicate_item_id",
-        "item_retrieve_invalid_item_id",
-        "item_delete_invalid_item_id",
-        "item_truncate_invalid_item_id",
-    }
-)
-"""Errors that never concern a request for a response, even when they do not say what they are about."""
-_encode: Final = msgspec.json.Encoder().encode
 
 
 def capabilities(options: OpenAIOptions, name: str = "openai") -> Capabilities:
@@ -107,23 +97,24 @@ class OpenAIProtocol:
     """
 
     def __init__(self, options: OpenAIOptions, config: ProcessConfig, leg: AudioFormat, name: str) -> None:
-        self.capabilities = capabilities(options, name)
         self.bad_audio = 0
         """Audio messages that were no base64 and had to be dropped."""
         self._name = name
         self._options = options
         self._plan = plan_session(options, config, leg, name)
+        self.capabilities = replace(capabilities(options, name), hears_turns=self._plan.hears_turns)
         self._dial = dial(options, name, self._plan.safety_identifier)
-        self._arbiter = ResponseArbiter(provider_replies=self._plan.provider_replies)
+        self._arbiter = ResponseArbiter(
+            hears_turns=self._plan.hears_turns, provider_replies=self._plan.provider_replies
+        )
         self._reader = Reader(name, self._arbiter)
+        self._writer = Writer(self._reader.turns, self._arbiter)
+        self._writer.write("session.update", session=self._plan.session)
         self._ready = False
         self._ended: SessionClosed | None = None
-        self._outbox: list[bytes] = []
-        self._events: list[Event] = []
-        self._asked = False
+        self._later: list[Event] = []
         self._created: Mapping[str, Any] = {}
-        self._ids = 0
-        self._cancel: tuple[str, str] = ("", "")
+        self._commits = 0
         self._input = self._plan.input_format
         self._output = self._plan.output_format
         # Caller audio sent, in bytes: the clock of this session.
@@ -159,30 +150,23 @@ class OpenAIProtocol:
 
     def outgoing(self) -> list[bytes]:
         """What has to be sent now: the set-up at first, later what had to wait for its moment."""
-        if not self._asked:
-            self._asked = True
-            return [self._message("session.update", session=self._plan.session)]
-        if not self._outbox:
-            return []
-        messages, self._outbox = self._outbox, []
-        return messages
+        return self._writer.take()
 
     def _finish(self, events: list[Event]) -> list[Event]:
-        """After each event: cancel what is unwanted, send what may go now, and stop at the end of the session."""
+        """After each event: do what has become possible, and keep `SessionReady` first and `SessionClosed` last."""
         if self._ended is not None:
             return []
-        for turn_id in self._reader.unwanted:
-            self._stop(turn_id)
-        self._reader.unwanted.clear()
+        if not self._ready and not any(isinstance(event, SessionClosed) for event in events):
+            self._later = (self._later + events)[-_EARLY_WARNINGS:]
+            return []
         self._alive = self._heard
-        self._advance()
-        if self._events:
-            events = self._events + events
-            self._events = []
+        events = _in_order(self._later, events) + self._advance()
+        self._later = []
         for index, event in enumerate(events):
             if isinstance(event, SessionClosed):
                 self._ended, self._ready = event, False
-                self._outbox.clear()
+                self._writer.take()
+                self._reader.current = NO_ITEM
                 return events[: index + 1]
         return events
 
@@ -208,7 +192,6 @@ class OpenAIProtocol:
             return [ProviderWarning("malformed_event", f"{name}: {str(reason)[:200]}")]
 
     def _read(self, event: wire.AnyEvent) -> list[Event]:
-        reader = self._reader
         match event:
             case wire.SessionCreated():
                 self._created = event.session
@@ -217,13 +200,18 @@ class OpenAIProtocol:
                 return self._session_updated(event.session)
             case wire.ErrorEvent():
                 return self._error(event.error)
+            case _:
+                return self._read_conversation(event) if self._ready else []
+
+    def _read_conversation(self, event: wire.ConversationEvent) -> list[Event]:
+        reader = self._reader
+        match event:
             case wire.SpeechStarted():
                 return self._speech_started(event)
             case wire.SpeechStopped():
                 self._arbiter.speech_stopped(self._now)
                 return [UserSpeechStopped(event.item_id or "", _milliseconds(event.audio_end_ms))]
             case wire.InputCommitted():
-                self._committed = self._heard
                 if self._plan.hears_turns and not self._plan.provider_replies:
                     self._arbiter.reply(event.item_id)
                 return reader.committed(event)
@@ -232,9 +220,7 @@ class OpenAIProtocol:
             case wire.ResponseCreated():
                 return reader.response_created(event)
             case wire.ResponseDone():
-                events = reader.response_done(event)
-                self._release(event.response.id or "")
-                return events
+                return reader.response_done(event, self._now)
             case wire.AudioDelta():
                 return reader.audio_delta(event)
             case wire.AudioDone():
@@ -261,37 +247,12 @@ class OpenAIProtocol:
     def _session_updated(self, session: Mapping[str, Any]) -> list[Event]:
         if self._ready:
             return []
-        try:
-            self._input, self._output = confirmed_formats(session, self._plan)
-        except ValueError as error:
-            return [SessionClosed(InvalidConfigError(str(error), provider=self._name), reason="audio format")]
-        self._ready = True
-        known = {**self._created, **{key: value for key, value in session.items() if value is not None}}
-        expires_at = known.get("expires_at")
-        ready = SessionReady(
-            provider=self._name,
-            input_format=self._input,
-            output_format=self._output,
-            session_id=str(known.get("id") or ""),
-            model=str(known.get("model") or self._options.model),
-            expires_at=float(expires_at) if isinstance(expires_at, (int, float)) and 0 < expires_at < 1e12 else None,
-        )
-        return [ready, *self._differences(session)]
-
-    def _differences(self, session: Mapping[str, Any]) -> list[Event]:
-        """What the operator should know about the session that we got."""
-        warnings: list[Event] = []
-        model = self._options.model
-        if is_openai(self._options) and not model.startswith(KNOWN_MODELS):
-            warnings.append(ProviderWarning("unknown_model", f"model {model} is not known to speak this protocol"))
-        audio = session.get("audio")
-        output = audio.get("output") if isinstance(audio, dict) else None
-        voice = output.get("voice") if isinstance(output, dict) else session.get("voice")
-        if isinstance(voice, dict):
-            voice = voice.get("id")
-        if isinstance(voice, str) and voice != self._plan.voice:
-            warnings.append(ProviderWarning("voice_changed", f"asked for voice {self._plan.voice}, got {voice[:64]}"))
-        return warnings
+        events = session_ready(session, self._created, self._plan, self._options, self._name)
+        ready = events[0]
+        if isinstance(ready, SessionReady):
+            self._ready = True
+            self._input, self._output = ready.input_format, ready.output_format
+        return events
 
     def _speech_started(self, event: wire.SpeechStarted) -> list[Event]:
         self._arbiter.speech_started(self._now)
@@ -310,15 +271,13 @@ class OpenAIProtocol:
         if is_fatal(code, type_):
             word = code if is_fatal(code) else type_
             return [SessionClosed(classify(word, type_, message, provider=self._name), reason=word)]
-        if event_id or code not in _UNRELATED:
+        if event_id or code not in UNRELATED:
             self._arbiter.refused(event_id, self._now, response_active=code == ACTIVE_RESPONSE)
         events: list[Event] = [ProviderWarning(code or type_ or "error", presentable(message))]
-        if code == NOTHING_TO_CANCEL and event_id == self._cancel[0]:
+        cancel_id, turn_id = self._writer.cancelling
+        if code == NOTHING_TO_CANCEL and event_id == cancel_id:
             # Its `response.done` would have come before this answer: it is not coming any more.
-            turn = self._reader.turns.find(self._cancel[1])
-            if turn is not None and not turn.ended:
-                events += self._reader.drop(turn.id, TurnEnded(turn.id, "cancelled", "dropped", turn.called))
-                self._release(turn.id)
+            events += self._reader.drop(turn_id, "cancelled")
         return events
 
     # Out
@@ -330,17 +289,18 @@ class OpenAIProtocol:
         self._heard += len(audio)
         if self._heard >= self._wake or len(audio) > _LARGEST_APPEND:
             return self._audio_and_more(audio)
-        return [_APPEND + _encode(audio) + b"}"]
+        return [_APPEND + encode(audio) + b"}"]
 
     def _audio_and_more(self, audio: bytes) -> list[bytes]:
-        self._advance()
+        self._later += self._advance()
         parts = (audio[start : start + _LARGEST_APPEND] for start in range(0, len(audio), _LARGEST_APPEND))
-        return [*(_APPEND + _encode(part) + b"}" for part in parts), *self.outgoing()]
+        return [*(_APPEND + encode(part) + b"}" for part in parts), *self.outgoing()]
 
     def send(self, command: Command) -> list[bytes]:
         """A command as messages; some make others possible, which follow at once."""
         if not self._ready:
             return []
+        writer = self._writer
         match command:
             case Say():
                 self._arbiter.say(command.purpose, say_body(command, self._plan))
@@ -351,123 +311,65 @@ class OpenAIProtocol:
             case CommitTurn():
                 self._commit()
             case CancelResponse():
-                turn_id = self._arbiter.cancel()
+                turn_id = self._arbiter.cancel(self._now)
                 if turn_id:
-                    self._stop(turn_id)
+                    writer.cancel(turn_id)
             case PlaybackReport():
-                self._cut(command)
+                writer.cut(command, self._output)
             case ToolResult():
-                self._answer(command)
+                writer.result(command)
             case _:
                 assert_never(command)
-        self._advance()
-        return self.outgoing()
+        self._later += self._advance()
+        return writer.take()
 
     def _text(self, text: str, role: str, respond: bool) -> None:
-        content = [{"type": "input_text", "text": text}]
-        item_id = self._create({"type": "message", "role": role, "content": content})
+        item_id = self._writer.text(text, role)
         if respond:
             self._arbiter.reply(item_id)
+            if not self._plan.hears_turns:
+                self._arbiter.release()
 
     def _commit(self) -> None:
+        """Too little audio is no turn: the provider would refuse it, and the model would answer to nothing."""
         if self._plan.hears_turns:
             return
+        self._arbiter.release()
         if self._input.milliseconds(self._heard - self._committed) < _SHORTEST_COMMIT_MS:
             return
         self._committed = self._heard
-        self._outbox.append(self._message("input_audio_buffer.commit"))
-        # No item of that name exists: only a response that we ask for answers this turn.
-        self._arbiter.reply(f"turn {self._ids}")
+        self._writer.write("input_audio_buffer.commit")
+        # The item gets its name from the provider, so the turn goes by one of ours.
+        self._commits += 1
+        self._arbiter.reply(f"turn {self._commits}")
 
-    def _stop(self, turn_id: str) -> None:
-        """Cancel a response, once; what still arrives of it is late."""
-        turn = self._reader.turns.find(turn_id)
-        if turn is None or turn.ended or turn.cancelled:
-            return
-        turn.cancelled = turn.muted = True
-        self._outbox.append(self._message("response.cancel", response_id=turn_id))
-        self._cancel = (f"tandem_{self._ids}", turn_id)
-
-    def _cut(self, report: PlaybackReport) -> None:
-        """Cut the model's memory of an item to what was heard of it, and stop its response if it is still going on."""
-        item = self._reader.turns.items.get(report.item_id)
-        if item is None or not item.size or item.cut:
-            return
-        received_ms = int(self._output.milliseconds(item.size))
-        if item.final and report.played_ms >= received_ms:
-            return
-        item.cut = True
-        if not item.turn.ended:
-            self._stop(item.turn.id)
-        if report.played_ms <= 0:
-            self._outbox.append(self._message("conversation.item.delete", item_id=item.id))
-        else:
-            self._outbox.append(
-                self._message(
-                    "conversation.item.truncate",
-                    item_id=item.id,
-                    content_index=report.content_index,
-                    audio_end_ms=min(report.played_ms, received_ms),
-                )
-            )
-
-    def _answer(self, result: ToolResult) -> None:
-        turn = self._reader.turns.answered(result.call_id)
-        if turn is None:
-            return
-        turn.held_results.append((result.call_id, result.output))
-        if turn.ended:
-            self._send_results(turn)
-
-    def _release(self, turn_id: str) -> None:
-        """A turn is over: answers to its calls that came early may go now."""
-        turn = self._reader.turns.find(turn_id)
-        if turn is not None and turn.ended and turn.held_results:
-            self._send_results(turn)
-
-    def _send_results(self, turn: Turn) -> None:
-        for call_id, output in turn.held_results:
-            item = {"type": "function_call_output", "call_id": call_id, "output": output}
-            turn.sent_results.append(self._create(item))
-        turn.held_results.clear()
-        if not turn.open_calls:
-            for item_id in turn.sent_results:
-                self._arbiter.reply(item_id)
-            turn.sent_results.clear()
-
-    def _create(self, item: dict[str, Any]) -> str:
-        item_id = f"tandem_item_{self._ids + 1}"
-        self._outbox.append(self._message("conversation.item.create", item={"id": item_id, **item}))
-        return item_id
-
-    def _advance(self) -> None:
-        """Send the response that may be asked for now, and note when to look again."""
-        if not self._ready:
-            return
-        arbiter = self._arbiter
+    def _advance(self) -> list[Event]:
+        """Do what has become possible, and note when to look again though nothing happens."""
+        events: list[Event] = []
+        arbiter, reader = self._arbiter, self._reader
         vanishes = self._alive + self._input.size(_VANISHED_MS)
         if arbiter.active and arbiter.waiting and self._heard >= vanishes:
-            lost = arbiter.active
-            self._events += self._reader.drop(lost)
-            self._release(lost)
+            events += reader.drop(arbiter.active)
+        for turn_id in reader.unwanted:
+            self._writer.cancel(turn_id)
+        reader.unwanted.clear()
+        for turn in reader.over:
+            self._writer.results(turn)
+        reader.over.clear()
         request = arbiter.take(self._now)
         if request is not None:
-            response = {**request.body, "metadata": {"client_event_id": request.id}}
-            message = {"type": "response.create", "event_id": request.id, "response": response}
-            self._outbox.append(_encode(message))
+            self._writer.request(request)
         if arbiter.active:
             self._wake = vanishes if arbiter.waiting else math.inf
         else:
             deadline = arbiter.deadline
             self._wake = math.inf if deadline is None else deadline * self._input.bytes_per_ms
+        return events
 
     @property
     def _now(self) -> float:
+        """Time as the arbiter counts it: milliseconds of caller audio."""
         return self._input.milliseconds(self._heard)
-
-    def _message(self, kind: str, **fields: Any) -> bytes:
-        self._ids += 1
-        return _encode({"type": kind, "event_id": f"tandem_{self._ids}", **fields})
 
     # The end
 
@@ -476,6 +378,13 @@ class OpenAIProtocol:
         if self._ended is not None:
             return self._ended.error
         return classify_close(code, reason, provider=self._name, ready=self._ready)
+
+
+def _in_order(earlier: list[Event], events: list[Event]) -> list[Event]:
+    """What was held back comes first, but for `SessionReady`."""
+    if events and isinstance(events[0], SessionReady):
+        return [events[0], *earlier, *events[1:]]
+    return earlier + events
 
 
 def _milliseconds(value: float | None) -> int | None:

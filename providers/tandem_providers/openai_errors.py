@@ -22,6 +22,18 @@ EXPIRED: Final = "session_expired"
 ACTIVE_RESPONSE: Final = "conversation_already_has_active_response"
 NOTHING_TO_CANCEL: Final = "response_cancel_not_active"
 
+UNRELATED: Final = frozenset(
+    {
+        NOTHING_TO_CANCEL,
+        "input_audio_buffer_commit_empty",
+        "unsupported_content_type",
+        "item_create_duplicate_item_id",
+        "item_retrieve_invalid_item_id",
+        "item_delete_invalid_item_id",
+        "item_truncate_invalid_item_id",
+    }
+)
+"""Harmless errors that never concern a request for a response, even when they do not say what they are about."""
 _QUOTA: Final = frozenset(
     {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "billing_not_active"}
 )
@@ -40,13 +52,17 @@ _KINDS: Final[dict[str, type[ProviderError]]] = {
     "model_not_found": InvalidConfigError,
     "beta_api_shape_disabled": InvalidConfigError,
     "invalid_intent": InvalidConfigError,
-    "server_error": ProviderUnavailableError,
     "internal_error": ProviderUnavailableError,
     "service_unavailable": ProviderUnavailableError,
     "engine_overloaded": ProviderUnavailableError,
     EXPIRED: SessionClosedError,
-    "invalid_request_error": InvalidConfigError,
 }
+"""Words that tell what is the matter, wherever they stand."""
+_BROAD: Final[dict[str, type[ProviderError]]] = {
+    "invalid_request_error": InvalidConfigError,
+    "server_error": ProviderUnavailableError,
+}
+"""Types that only tell whose fault it is."""
 _FATAL: Final = _QUOTA | {
     "invalid_api_key",
     "account_deactivated",
@@ -91,20 +107,18 @@ def classify(
     status: int | None = None,
     otherwise: type[ProviderError] = ProviderUnavailableError,
 ) -> ProviderError:
-    """The error of ours for one of theirs. Unknown words become what `status` says, else `otherwise`."""
-    kind = _KINDS.get(code)
-    if kind is None and type_ in _KINDS and not (status and type_ == "invalid_request_error"):
-        kind = _KINDS[type_]
-    if kind is None and status is not None:
-        kind = _STATUSES.get(status)
-    error = (kind or otherwise)(
-        presentable(message) or code or type_ or "no reason given",
-        provider=provider,
-        code=code or type_,
-        status=status,
-    )
-    if isinstance(error, RateLimitedError) and (code in _QUOTA or type_ in _QUOTA or status == 402):
-        error.exhausted = True
+    """The error of ours for one of theirs, by its most telling word, else by HTTP `status`, else `otherwise`."""
+    told = sorted((word for word in (code, type_) if word in _KINDS), key=lambda word: word not in _FATAL)
+    if told:
+        kind = _KINDS[told[0]]
+    elif status is not None and status in _STATUSES:
+        kind = _STATUSES[status]
+    else:
+        kind = _BROAD.get(code) or _BROAD.get(type_) or otherwise
+    word = told[0] if told else code or type_
+    error = kind(presentable(message) or word or "no reason given", provider=provider, code=word, status=status)
+    if isinstance(error, RateLimitedError):
+        error.exhausted = word in _QUOTA or status == 402
     return error
 
 

@@ -191,10 +191,8 @@ class ErrorEvent(ServerEvent, tag="error"):
     error: ErrorBody = msgspec.field(default_factory=ErrorBody)
 
 
-AnyEvent = (
-    SessionCreated
-    | SessionUpdated
-    | ItemAdded
+ConversationEvent = (
+    ItemAdded
     | BetaItemCreated
     | InputCommitted
     | SpeechStarted
@@ -219,8 +217,8 @@ AnyEvent = (
     | OutputItemDone
     | ArgumentsDone
     | RateLimitsUpdated
-    | ErrorEvent
 )
+AnyEvent = SessionCreated | SessionUpdated | ErrorEvent | ConversationEvent
 
 NAMES: Final = frozenset(str(kind.__struct_config__.tag) for kind in AnyEvent.__args__)
 AUDIO_NAMES: Final = frozenset({"response.output_audio.delta", "response.audio.delta"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -20,8 +20,11 @@ KNOWN_MODELS: Final = ("gpt-realtime", "gpt-audio", "gpt-4o-realtime-preview", "
 
 @dataclass(frozen=True, slots=True)
 class OpenAIOptions:
-    """Where the session is opened, and how it listens and speaks. Values may be given as text, as they stand in the
-    environment; they are checked when a session is planned."""
+    """Where the session is opened, and how it listens and speaks.
+
+    Values may be given as text, as they stand in the environment; empty text means the default. They are checked when
+    a session is planned.
+    """
 
     api_key: str = option(
         "OPENAI_API_KEY", default="", secret=True, help="API key; may be empty for a self-hosted server"
@@ -56,6 +59,12 @@ class OpenAIOptions:
     organization: str = option("OPENAI_ORGANIZATION", "OPENAI_ORG_ID", default="", help="organization to bill")
     project: str = option("OPENAI_PROJECT", "OPENAI_PROJECT_ID", default="", help="project to bill")
 
+    def __post_init__(self) -> None:
+        for declared in fields(self):
+            value = getattr(self, declared.name)
+            if isinstance(value, str):
+                object.__setattr__(self, declared.name, value.strip() or declared.default)
+
 
 def is_openai(options: OpenAIOptions) -> bool:
     """Whether the vendor's own servers are meant, rather than compatible ones."""
@@ -72,7 +81,7 @@ def dial(options: OpenAIOptions, name: str, safety_identifier: str = "") -> Dial
         InvalidConfigError: an option that cannot be sent, or a missing key.
     """
     try:
-        parts = urlsplit(options.url.strip())
+        parts = urlsplit(options.url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise InvalidConfigError(f"url (OPENAI_REALTIME_URL): {error}", provider=name) from None
@@ -82,23 +91,21 @@ def dial(options: OpenAIOptions, name: str, safety_identifier: str = "") -> Dial
         raise InvalidConfigError(
             "url (OPENAI_REALTIME_URL): no credentials here, use api_key (OPENAI_API_KEY)", provider=name
         )
-    key = options.api_key.strip()
+    key = options.api_key
     if not key and is_openai(options):
         raise InvalidConfigError(f"api_key (OPENAI_API_KEY): {host} needs one", provider=name)
-    if not options.model.strip():
-        raise InvalidConfigError("model (OPENAI_MODEL): must not be empty", provider=name)
     query = parse_qsl(parts.query, keep_blank_values=True)
     if not {"model", "deployment"} & {field for field, _ in query}:
-        query.append(("model", options.model.strip()))
+        query.append(("model", options.model))
     url = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))
     headers = {
         "Authorization": f"Bearer {key}" if key else "",
-        "OpenAI-Organization": options.organization.strip(),
-        "OpenAI-Project": options.project.strip(),
+        "OpenAI-Organization": options.organization,
+        "OpenAI-Project": options.project,
         "OpenAI-Safety-Identifier": safety_identifier,
     }
     for header, value in headers.items():
-        if not (value.isascii() and (value.isprintable())):
+        if not (value.isascii() and value.isprintable()):
             # The value may be the key, so it is not shown.
             raise InvalidConfigError(f"{header}: may only hold printable ASCII characters", provider=name)
     return Dial(url, {header: value for header, value in headers.items() if value})

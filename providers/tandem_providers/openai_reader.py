@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
 from tandem_providers import openai_events as wire
-from tandem_providers.errors import ProviderUnavailableError
+from tandem_providers.errors import ProviderError, ProviderUnavailableError, RateLimitedError
 from tandem_providers.events import (
     AudioChunk,
     Event,
@@ -24,10 +24,13 @@ from tandem_providers.events import (
     Usage,
 )
 from tandem_providers.openai_errors import classify, is_fatal, presentable
-from tandem_providers.openai_turns import Drafts, OutputItem, Turn, Turns, remember
+from tandem_providers.openai_turns import NO_ITEM, Drafts, Turn, Turns, remember
 from tandem_providers.responses import ResponseArbiter
 
-_ITEMS_KNOWN = 1024
+_ITEMS_KNOWN: Final = 1024
+_RESET_MS: Final = 2_000.0
+"""How long a request waits that was refused for its rate, when the provider did not say; and at the most."""
+_LONGEST_RESET_MS: Final = 15_000.0
 
 
 class Reader:
@@ -39,17 +42,26 @@ class Reader:
         self._drafts = Drafts()
         self._placed: dict[str, None] = {}
         self.turns = Turns()
-        self.current = OutputItem("", Turn("", ended=True))
+        self.current = NO_ITEM
         """The item whose audio came last."""
         self.unwanted: list[str] = []
-        """Responses to cancel: they came although we had given them up."""
+        """Responses to cancel: they came although we had given them up. Whoever cancels them empties this."""
+        self.over: list[Turn] = []
+        """Turns that have ended since this was last emptied."""
+        self._reset_ms = _RESET_MS
+        self._unnamed = 0
 
     # Turns
 
-    def begin(self, turn_id: str, request_id: str = "") -> list[Event]:
-        """A response started, or something of one arrives whose start we never saw."""
-        if self.turns.find(turn_id) is not None:
-            return []
+    def _turn(self, response_id: str, request_id: str = "") -> tuple[Turn, list[Event]]:
+        """The turn by that id. One whose start we never saw starts now; without an id, the active one is meant."""
+        turn_id = response_id or self._arbiter.active
+        turn = self.turns.find(turn_id)
+        if turn is not None:
+            return turn, []
+        if not turn_id:
+            self._unnamed += 1
+            turn_id = f"unnamed_{self._unnamed}"
         # One at a time: if another seems active, its end was lost on the way.
         events = self.drop(self._arbiter.active) if self._arbiter.active else []
         turn = self.turns.begin(turn_id)
@@ -57,34 +69,31 @@ class Reader:
             turn.muted = True
             self.unwanted.append(turn_id)
         events.append(TurnStarted(turn_id))
-        return events
+        return turn, events
 
-    def drop(self, turn_id: str, ended: TurnEnded | None = None) -> list[Event]:
+    def drop(self, turn_id: str, status: Literal["incomplete", "cancelled"] = "incomplete") -> list[Event]:
         """A response vanished: nothing of it came for too long, or another one began."""
         turn = self.turns.find(turn_id)
         self._arbiter.done(turn_id)
         if turn is None or turn.ended:
             return []
-        return self._end(turn, ended or TurnEnded(turn_id, "incomplete", "dropped", turn.called))
+        return self._end(turn, TurnEnded(turn_id, status, "dropped", turn.called))
 
     def response_created(self, event: wire.ResponseCreated) -> list[Event]:
         metadata = event.response.metadata
         request_id = metadata.get("client_event_id") if isinstance(metadata, dict) else None
-        return self.begin(event.response.id or "", request_id if isinstance(request_id, str) else "")
+        return self._turn(event.response.id or "", request_id if isinstance(request_id, str) else "")[1]
 
-    def response_done(self, event: wire.ResponseDone) -> list[Event]:
+    def response_done(self, event: wire.ResponseDone, now: float) -> list[Event]:
+        """A response is over. One that failed before a sound of it was heard is asked for once more."""
         response = event.response
-        turn_id = response.id or ""
-        events = self.begin(turn_id)
-        turn = self.turns.find(turn_id)
-        if turn is None or turn.ended:
+        turn, events = self._turn(response.id or "")
+        if turn.ended:
             return events
         if response.status == "completed":
             events += self._late_calls(turn, response)
         ended, failure = self._ending(turn, response)
-        # Worth asking once more only while nothing was heard, else the caller hears it twice.
-        retry = isinstance(failure, ProviderUnavailableError) and not turn.heard
-        self._arbiter.done(turn_id, retry=retry)
+        self._arbiter.done(turn.id, retry_at=None if turn.heard else self._retry_at(failure, now))
         events += self._end(turn, ended)
         usage = flattened(response.usage)
         if usage:
@@ -95,7 +104,14 @@ class Reader:
                 events.append(SessionClosed(failure, reason=failure.code))
         return events
 
-    def _ending(self, turn: Turn, response: wire.Response) -> tuple[TurnEnded, Any]:
+    def _retry_at(self, failure: ProviderError | None, now: float) -> float | None:
+        if isinstance(failure, ProviderUnavailableError):
+            return now
+        if isinstance(failure, RateLimitedError) and not failure.exhausted:
+            return now + self._reset_ms
+        return None
+
+    def _ending(self, turn: Turn, response: wire.Response) -> tuple[TurnEnded, ProviderError | None]:
         details = response.status_details or wire.StatusDetails()
         reason = details.reason or ""
         match response.status:
@@ -108,8 +124,6 @@ class Reader:
             case "failed":
                 error = details.error or wire.ErrorBody()
                 failure = classify(error.code or "", error.type or "", error.message or "", provider=self._name)
-                if error.type and is_fatal(error.type) and not is_fatal(failure.code):
-                    failure.code = error.type
                 return TurnEnded(turn.id, "failed", failure.code or reason, turn.called), failure
             case _:
                 return TurnEnded(turn.id, "completed", reason, turn.called), None
@@ -125,6 +139,7 @@ class Reader:
             events.append(Transcript(self._drafts.settle(item_id), True, False, item_id, turn.id))
         turn.ended = True
         turn.drafts.clear()
+        self.over.append(turn)
         events.append(ended)
         return events
 
@@ -132,13 +147,10 @@ class Reader:
 
     def audio_delta(self, event: wire.AudioDelta) -> list[Event]:
         """Any delta but the next of the current item, which the protocol takes care of itself."""
-        events = self.begin(event.response_id)
-        turn = self.turns.find(event.response_id)
-        if turn is None or not event.delta:
+        turn, events = self._turn(event.response_id)
+        if turn.ended or not event.delta:
             return events
         item = self.turns.item(event.item_id, turn)
-        if turn.ended:
-            return events
         self.current = item
         item.size += len(event.delta)
         turn.heard = True
@@ -158,9 +170,8 @@ class Reader:
     # Words
 
     def output_delta(self, event: wire.OutputTranscriptDelta) -> list[Event]:
-        events = self.begin(event.response_id)
-        turn = self.turns.find(event.response_id)
-        if turn is None or turn.ended or turn.muted or not event.delta:
+        turn, events = self._turn(event.response_id)
+        if turn.ended or turn.muted or not event.delta:
             return events
         self._drafts.add(event.item_id, turn.id, event.delta)
         events.append(Transcript(event.delta, False, False, event.item_id, turn.id))
@@ -217,10 +228,7 @@ class Reader:
         item = event.item
         if item.type != "function_call":
             return []
-        events = self.begin(event.response_id)
-        turn = self.turns.find(event.response_id)
-        if turn is None:
-            return events
+        turn, events = self._turn(event.response_id)
         if item.status not in ("completed", None):
             turn.drafts.pop(item.call_id or "", None)
             return events
@@ -228,9 +236,8 @@ class Reader:
 
     def arguments_done(self, event: wire.ArgumentsDone) -> list[Event]:
         """Also sent for calls that were cut off, so it only counts once the response has completed."""
-        events = self.begin(event.response_id)
-        turn = self.turns.find(event.response_id)
-        if turn is not None and not turn.ended and event.name:
+        turn, events = self._turn(event.response_id)
+        if not turn.ended and event.name:
             remember(turn.drafts, event.call_id, (event.name, _json_text(event.arguments)), _ITEMS_KNOWN)
         return events
 
@@ -256,6 +263,8 @@ class Reader:
             for limit in event.rate_limits
             if limit.name and limit.remaining is not None
         }
+        resets = [reset for left, reset in remaining.values() if left <= 0]
+        self._reset_ms = min(max(resets) * 1000, _LONGEST_RESET_MS) if resets else _RESET_MS
         return [RateLimits(remaining)] if remaining else []
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-
 from tandem_providers.commands import Purpose, Say
 from tandem_providers.openai_session import SessionPlan
 
@@ -29,12 +27,8 @@ def say_body(say: Say, plan: SessionPlan) -> dict[str, Any]:
     if say.text is None:
         task = _OPEN_TASKS[say.purpose]
     else:
-        # Written as a JSON string, so that quotes and line breaks in the text cannot end it.
-        words = msgspec.json.encode(say.text).decode()
-        task = (
-            "Say exactly the words of the following JSON string, all of them and no others, "
-            f"without quotes and without comment: {words}"
-        )
+        # The words stand last, so that no quote or line break among them can end them early.
+        task = f'Say exactly the following, word by word, and nothing else: "{say.text}"'
     parts = (plan.instructions, f"{_OCCASIONS[say.purpose]} {task}")
     body: dict[str, Any] = {"instructions": "\n\n".join(part for part in parts if part)}
     if plan.session["tools"]:

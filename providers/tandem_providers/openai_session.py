@@ -1,23 +1,20 @@
-"""What a session is set up with: options and `ProcessConfig`, checked and written as one `session.update`.
-
-Each setting is checked here by its documented range before anything is dialled, so that a mistake is named at start-up
-and not by a remote server in the middle of a call.
-"""
+"""One session: what it is asked for, as one `session.update`, and what the server made of it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
 
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_24K, AudioFormat, Encoding
 from tandem_providers.config import FunctionDeclaration, ProcessConfig
 from tandem_providers.errors import InvalidConfigError
-from tandem_providers.openai_options import DEFAULT_VOICE, OpenAIOptions
+from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady
+from tandem_providers.openai_options import DEFAULT_VOICE, KNOWN_MODELS, OpenAIOptions, is_openai
+from tandem_providers.openai_settings import NamedFunction, read_settings
 
 _WIRE_FORMATS: Final[dict[AudioFormat, dict[str, Any]]] = {
     MULAW_8K: {"type": "audio/pcmu"},
@@ -35,96 +32,6 @@ _FORMAT_NAMES: Final = {
 """Names of both generations of the protocol."""
 _LINEAR_RATES: Final = (8000, 16000, 24000)
 _FUNCTION_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NO_REASONING: Final = re.compile(r"gpt-realtime(-mini|-1\.5)?(-20\d\d.*)?$|gpt-4o-|gpt-audio")
-
-
-class _Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=False):
-    """Settings as the vendor documents them; a misspelt field is an error."""
-
-
-class ServerVad(_Strict, tag_field="type", tag="server_vad"):
-    """Turns by loudness. All fields are sent: the vendor's documents disagree about the default of the silence."""
-
-    threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
-    prefix_padding_ms: Annotated[int, Meta(ge=0)] = 300
-    silence_duration_ms: Annotated[int, Meta(ge=0)] = 500
-    idle_timeout_ms: Annotated[int, Meta(ge=5000, le=30000)] | UnsetType | None = UNSET
-    create_response: bool = True
-    interrupt_response: bool = True
-
-
-class SemanticVad(_Strict, tag_field="type", tag="semantic_vad"):
-    """Turns by meaning."""
-
-    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
-    create_response: bool = True
-    interrupt_response: bool = True
-
-
-class Transcription(_Strict):
-    """The separate model that writes down the caller's words."""
-
-    model: str
-    language: str | UnsetType = UNSET
-    prompt: str | UnsetType = UNSET
-    keywords: list[str] | UnsetType = UNSET
-    languages: list[str] | UnsetType = UNSET
-    delay: Literal["minimal", "low", "medium", "high", "xhigh"] | UnsetType = UNSET
-
-
-class NoiseReduction(_Strict):
-    type: Literal["near_field", "far_field"]
-    strength: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-
-
-class Reasoning(_Strict):
-    effort: Literal["minimal", "low", "medium", "high", "xhigh"]
-
-
-class TokenLimits(_Strict):
-    post_instructions: Annotated[int, Meta(ge=0)]
-
-
-class RetentionRatio(_Strict, tag_field="type", tag="retention_ratio"):
-    retention_ratio: Annotated[float, Meta(ge=0, le=1)]
-    token_limits: TokenLimits | UnsetType = UNSET
-
-
-class Tracing(_Strict):
-    workflow_name: str | UnsetType = UNSET
-    group_id: str | UnsetType = UNSET
-    metadata: dict[str, Any] | UnsetType = UNSET
-
-
-class Prompt(_Strict):
-    id: str
-    version: str | UnsetType | None = UNSET
-    variables: dict[str, Any] | UnsetType | None = UNSET
-
-
-class NamedFunction(_Strict, tag_field="type", tag="function"):
-    name: str
-
-
-_SPEED: Final = Annotated[float, Meta(ge=0.25, le=1.5)]
-_TOKENS: Final = Annotated[int, Meta(ge=1, le=4096)] | Literal["inf"]
-_KINDS: Final[dict[str, Any]] = {
-    "turn_detection": ServerVad | SemanticVad | None,
-    "transcription": Transcription | None,
-    "noise_reduction": NoiseReduction | None,
-    "speed": _SPEED,
-    "max_output_tokens": _TOKENS,
-    "reasoning": Reasoning,
-    "tool_choice": Literal["auto", "none", "required"] | NamedFunction,
-    "parallel_tool_calls": bool,
-    "truncation": Literal["auto", "disabled"] | RetentionRatio,
-    "tracing": Literal["auto"] | Tracing | None,
-    "prompt": Prompt | None,
-    "include": list[Literal["item.input_audio_transcription.logprobs"]],
-    "safety_identifier": Annotated[str, Meta(max_length=64)],
-    "raw_events": bool,
-}
-"""Every extension by name, with what it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +74,13 @@ def plan_session(options: OpenAIOptions, config: ProcessConfig, leg: AudioFormat
     """
     if config.temperature is not None:
         raise InvalidConfigError("temperature: this protocol has none any more; leave TEMPERATURE unset", provider=name)
-    settings = _settings(options, config, name)
+    settings = read_settings(options, config, name)
     audio = leg if leg in formats(options, name) else PCM16_24K
     turns = settings.pop("turn_detection")
     speed = settings.pop("speed", None)
     raw_events = settings.pop("raw_events", False)
     safety_identifier = settings.pop("safety_identifier", "")
-    voice = options.voice.strip() or config.voice.strip() or DEFAULT_VOICE
+    voice = options.voice or config.voice.strip() or DEFAULT_VOICE
     output: dict[str, Any] = {
         "format": _WIRE_FORMATS[audio],
         "voice": {"id": voice} if voice.startswith("voice_") else voice,
@@ -244,86 +151,44 @@ def _read_format(named: Any, asked: AudioFormat) -> AudioFormat:
     return AudioFormat(Encoding.PCM16, int(rate))
 
 
-def _settings(options: OpenAIOptions, config: ProcessConfig, name: str) -> dict[str, Any]:
-    """Options with the extensions laid over them, each checked."""
-    unknown = sorted(set(map(str, config.extensions)) - set(_KINDS))
-    if unknown:
-        raise InvalidConfigError(
-            f"extensions: unknown {', '.join(unknown)}; known are {', '.join(_KINDS)}", provider=name
-        )
-    given: dict[str, tuple[str, Any]] = {
-        "turn_detection": ("turn_detection (OPENAI_TURN_DETECTION)", options.turn_detection),
-        "transcription": ("transcription_model (OPENAI_TRANSCRIPTION_MODEL)", _transcription(options)),
-        "noise_reduction": ("noise_reduction (OPENAI_NOISE_REDUCTION)", options.noise_reduction),
-    }
-    if options.speed not in (None, ""):
-        given["speed"] = ("speed (OPENAI_SPEED)", options.speed)
-    if options.max_output_tokens not in (None, ""):
-        given["max_output_tokens"] = ("max_output_tokens (OPENAI_MAX_OUTPUT_TOKENS)", options.max_output_tokens)
-    if options.reasoning_effort:
-        given["reasoning"] = ("reasoning_effort (OPENAI_REASONING_EFFORT)", options.reasoning_effort)
-    given |= {key: (f"extensions[{key!r}]", value) for key, value in config.extensions.items()}
-    settings = {key: _checked(key, value, label, name) for key, (label, value) in given.items()}
-    _check_transcription(settings["transcription"], given["transcription"][0], name)
-    if "reasoning" in settings and _NO_REASONING.match(options.model):
-        raise InvalidConfigError(f"{given['reasoning'][0]}: {options.model} does not reason", provider=name)
-    if options.model.startswith("gpt-live"):
-        raise InvalidConfigError(
-            f"model (OPENAI_MODEL): {options.model} speaks another protocol, use provider openai-live", provider=name
-        )
-    return settings
+def session_ready(
+    session: Mapping[str, Any], created: Mapping[str, Any], plan: SessionPlan, options: OpenAIOptions, name: str
+) -> list[Event]:
+    """What a `session.updated` means: the session as the server has confirmed it, and what is not as we asked.
 
-
-def _transcription(options: OpenAIOptions) -> Any:
-    if options.transcription_model.strip().lower() in ("", "none"):
-        return None
-    language = options.transcription_language.strip()
-    return {"model": options.transcription_model.strip(), **({"language": language} if language else {})}
-
-
-def _checked(key: str, value: Any, label: str, name: str) -> Any:
+    `created` is the session as `session.created` showed it, if it did.
+    """
     try:
-        return msgspec.convert(_spelt_out(key, value), _KINDS[key])
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise InvalidConfigError(f"{label}: {error}", provider=name) from None
+        input_format, output_format = confirmed_formats(session, plan)
+    except ValueError as error:
+        return [SessionClosed(InvalidConfigError(str(error), provider=name), reason="audio format")]
+    known = {**created, **{key: value for key, value in session.items() if value is not None}}
+    expires_at = known.get("expires_at")
+    ready = SessionReady(
+        provider=name,
+        input_format=input_format,
+        output_format=output_format,
+        session_id=str(known.get("id") or ""),
+        model=str(known.get("model") or options.model),
+        expires_at=float(expires_at) if isinstance(expires_at, (int, float)) and 0 < expires_at < 1e12 else None,
+    )
+    return [ready, *_differences(session, plan, options)]
 
 
-def _spelt_out(key: str, value: Any) -> Any:
-    """Short forms written out: `none`, the bare name of a kind, JSON as text."""
-    if not isinstance(value, str):
-        return dict(value) if isinstance(value, Mapping) else value
-    text = value.strip()
-    if text.startswith("{") or (key in ("speed", "max_output_tokens") and text[:1].isdigit()):
-        return msgspec.json.decode(text)
-    match key:
-        case "turn_detection" | "noise_reduction" | "transcription" if text.lower() in ("", "none"):
-            return None
-        case "turn_detection" | "noise_reduction":
-            return {"type": text}
-        case "transcription":
-            return {"model": text}
-        case "reasoning":
-            return {"effort": text}
-        case _:
-            return text
-
-
-def _check_transcription(transcription: Transcription | None, label: str, name: str) -> None:
-    """Fields that only some models take; models that we do not know may take all."""
-    if transcription is None:
-        return
-    model = transcription.model
-    hints = model in ("gpt-transcribe", "gpt-live-transcribe")
-    older = model == "whisper-1" or model.startswith("gpt-4o")
-    wrong = {
-        "keywords": transcription.keywords is not UNSET and (older or model == "gpt-realtime-whisper"),
-        "languages": transcription.languages is not UNSET and (older or model == "gpt-realtime-whisper"),
-        "delay": transcription.delay is not UNSET and (older or hints),
-        "prompt": transcription.prompt is not UNSET and model == "gpt-realtime-whisper",
-    }
-    for setting, is_wrong in wrong.items():
-        if is_wrong:
-            raise InvalidConfigError(f"{label}: {model} takes no {setting}", provider=name)
+def _differences(session: Mapping[str, Any], plan: SessionPlan, options: OpenAIOptions) -> list[Event]:
+    """What the operator should know about the session that we got."""
+    warnings: list[Event] = []
+    if is_openai(options) and not options.model.startswith(KNOWN_MODELS):
+        message = f"model {options.model} is not known to speak this protocol"
+        warnings.append(ProviderWarning("unknown_model", message))
+    audio = session.get("audio")
+    output = audio.get("output") if isinstance(audio, dict) else None
+    voice = output.get("voice") if isinstance(output, dict) else session.get("voice")
+    if isinstance(voice, dict):
+        voice = voice.get("id")
+    if isinstance(voice, str) and voice != plan.voice:
+        warnings.append(ProviderWarning("voice_changed", f"asked for voice {plan.voice}, got {voice[:64]}"))
+    return warnings
 
 
 def _tools(functions: Sequence[FunctionDeclaration], tool_choice: Any, name: str) -> list[dict[str, Any]]:

@@ -47,6 +47,10 @@ class OutputItem:
     cut: bool = False
 
 
+NO_ITEM: Final = OutputItem("\0", Turn("\0", ended=True))
+"""What is being received when nothing is; no provider has such names."""
+
+
 def remember(memory: dict[str, _T], key: str, value: _T, limit: int) -> None:
     """Store, forgetting the oldest beyond `limit`."""
     if key not in memory and len(memory) >= limit:

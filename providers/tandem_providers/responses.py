@@ -42,9 +42,10 @@ class Request:
 class ResponseArbiter:
     """Told of requests and of what the provider does; `take` says what to send now."""
 
-    def __init__(self, *, provider_replies: bool) -> None:
+    def __init__(self, *, hears_turns: bool, provider_replies: bool) -> None:
         self.active = ""
         """Id of the response that is being generated; empty when none is."""
+        self._hears_turns = hears_turns
         self._provider_replies = provider_replies
         self._asked: Request | None = None
         self._asked_at = 0.0
@@ -89,18 +90,27 @@ class ResponseArbiter:
             self._reply = Request()
         self._reply.replies_to[item_id] = False
 
-    def cancel(self) -> str:
+    def cancel(self, now: float) -> str:
         """Stop speaking: gives the id of the response to cancel, if one is active. A waiting farewell remains."""
         self._says = [request for request in self._says if request.purpose is Purpose.GOODBYE]
         if self._asked is not None:
             self._asked.cancelled = True
+        if not self._hears_turns:
+            # Somebody has begun to speak, and only the application knows until when.
+            self.speech_started(now)
         return self.active
+
+    def release(self) -> None:
+        """Replies need not wait for the caller any longer: the application knows that the turn is over."""
+        self._hold_until = 0.0
 
     # What the provider does
 
     def speech_started(self, now: float) -> None:
-        """The caller speaks; a reply would talk into it."""
+        """The caller speaks; a reply would talk into it, also one that is on its way."""
         self._hold_until = now + LONGEST_SPEECH_MS
+        if self._provider_replies and self._asked is not None and self._asked.purpose is None:
+            self._asked.cancelled = True
 
     def speech_stopped(self, now: float) -> None:
         """The provider's own reply is due, and will cover what waits here."""
@@ -137,8 +147,8 @@ class ResponseArbiter:
         if self._reply is not None and not self._reply.replies_to:
             self._reply = None
 
-    def done(self, response_id: str, *, retry: bool = False) -> None:
-        """A response ended. `retry`: it failed without a sound, so ask for the same once more."""
+    def done(self, response_id: str, *, retry_at: float | None = None) -> None:
+        """A response ended. `retry_at`: it failed without a sound; ask for the same once more, from then on."""
         if self.active and response_id != self.active:
             return
         if self._asked is not None and not self._echoes:
@@ -146,7 +156,8 @@ class ResponseArbiter:
             self._current, self._asked = self._asked, None
         self.active = ""
         self._blocked_until = 0.0
-        if retry:
+        if retry_at is not None:
+            self._blocked_until = retry_at
             self._again(self._current)
 
     def refused(self, event_id: str, now: float, *, response_active: bool) -> None:

@@ -1,0 +1,105 @@
+"""Commands of the application, written as client events. What is written waits in `take` to be sent, in order."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from tandem_codecs.format import AudioFormat
+from tandem_providers.commands import PlaybackReport, ToolResult
+from tandem_providers.openai_turns import Turn, Turns
+from tandem_providers.responses import Request, ResponseArbiter
+
+encode: Final = msgspec.json.Encoder().encode
+
+
+class Writer:
+    """Writes one session's messages. Every one has an id of its own, by which an error refers to it."""
+
+    def __init__(self, turns: Turns, arbiter: ResponseArbiter) -> None:
+        self.cancelling: tuple[str, str] = ("", "")
+        """The last `response.cancel`: its event id and the response that it named."""
+        self._turns = turns
+        self._arbiter = arbiter
+        self._messages: list[bytes] = []
+        self._ids = 0
+
+    def take(self) -> list[bytes]:
+        """Everything that was written since the last time."""
+        if not self._messages:
+            return []
+        messages, self._messages = self._messages, []
+        return messages
+
+    def write(self, kind: str, **fields: Any) -> str:
+        """One message; gives its event id."""
+        self._ids += 1
+        event_id = f"tandem_{self._ids}"
+        self._messages.append(encode({"type": kind, "event_id": event_id, **fields}))
+        return event_id
+
+    def request(self, request: Request) -> None:
+        """A `response.create`. `response.created` does not say which one it answers, but returns its metadata."""
+        response = {**request.body, "metadata": {"client_event_id": request.id}}
+        self._messages.append(encode({"type": "response.create", "event_id": request.id, "response": response}))
+
+    def text(self, text: str, role: str) -> str:
+        """Text as an item of the conversation; gives the item's id."""
+        return self._item({"type": "message", "role": role, "content": [{"type": "input_text", "text": text}]})
+
+    def cancel(self, turn_id: str) -> None:
+        """Cancel a response, once; what still arrives of it is late."""
+        turn = self._turns.find(turn_id)
+        if turn is None or turn.ended or turn.cancelled:
+            return
+        turn.cancelled = turn.muted = True
+        self.cancelling = (self.write("response.cancel", response_id=turn_id), turn_id)
+
+    def cut(self, report: PlaybackReport, output: AudioFormat) -> None:
+        """Cut the model's memory of an item to what was heard of it, and stop its response if it is still going on.
+
+        The provider refuses to cut beyond the audio that it made, so our own count of bytes is the limit.
+        """
+        item = self._turns.items.get(report.item_id)
+        if item is None or not item.size or item.cut:
+            return
+        received_ms = int(output.milliseconds(item.size))
+        if item.final and report.played_ms >= received_ms:
+            return
+        item.cut = True
+        self.cancel(item.turn.id)
+        if report.played_ms <= 0:
+            self.write("conversation.item.delete", item_id=item.id)
+            return
+        self.write(
+            "conversation.item.truncate",
+            item_id=item.id,
+            content_index=report.content_index,
+            audio_end_ms=min(report.played_ms, received_ms),
+        )
+
+    def result(self, result: ToolResult) -> None:
+        """The answer to a call. It is sent once the turn that made the call is over."""
+        turn = self._turns.answered(result.call_id)
+        if turn is None:
+            return
+        turn.held_results.append((result.call_id, result.output))
+        if turn.ended:
+            self.results(turn)
+
+    def results(self, turn: Turn) -> None:
+        """A turn is over: send the answers to its calls that are there, and have them replied to when all are."""
+        for call_id, output in turn.held_results:
+            item = {"type": "function_call_output", "call_id": call_id, "output": output}
+            turn.sent_results.append(self._item(item))
+        turn.held_results.clear()
+        if not turn.open_calls:
+            for item_id in turn.sent_results:
+                self._arbiter.reply(item_id)
+            turn.sent_results.clear()
+
+    def _item(self, item: dict[str, Any]) -> str:
+        item_id = f"tandem_item_{self._ids + 1}"
+        self.write("conversation.item.create", item={"id": item_id, **item})
+        return item_id
