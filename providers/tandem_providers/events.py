@@ -84,6 +84,14 @@ class UserSpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The provider itself stopped the agent because the caller spoke: what has not been heard must not be."""
+
+    turn_id: str = ""
+    """Empty: everything that waits."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnStarted:
     """The agent begins a turn; audio may follow."""
 
@@ -113,6 +121,13 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallCancelled:
+    """The model no longer wants this call's result."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What a piece of work cost, to be summed. Keys are the provider's own, flattened with dots."""
 
@@ -125,6 +140,21 @@ class RateLimits:
     """What is left of the account's allowance, as the provider reported it: name to (remaining, seconds to reset)."""
 
     remaining: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeHandle:
+    """With this in its `Opening`, a later session of the same provider goes on where this one is now."""
+
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoingAway:
+    """The provider will end this session soon; another should be opened before."""
+
+    seconds: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +195,15 @@ Event = (
     | ItemAdded
     | UserSpeechStarted
     | UserSpeechStopped
+    | Interrupted
     | TurnStarted
     | TurnEnded
     | ToolCall
+    | ToolCallCancelled
     | Usage
     | RateLimits
+    | ResumeHandle
+    | GoingAway
     | HangupRequested
     | ProviderWarning
     | SessionClosed

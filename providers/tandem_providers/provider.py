@@ -35,9 +35,32 @@ class Capabilities:
     text_in: bool = False
     hears_turns: bool = True
     """It has turn detection of its own; else `CommitTurn` is needed."""
+    seeds: bool = False
+    """It can begin with the memory of an earlier conversation (`Opening.history`)."""
     transcribes: bool = True
     """It tells the words of the caller (`Transcript` with `is_input`)."""
     max_session_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryTurn:
+    """What was said before, as it was heard: the memory that a session begins with."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a session begins when it is not the first of its conversation."""
+
+    history: tuple[HistoryTurn, ...] = ()
+    resume: str = ""
+    """The last handle of a `ResumeHandle` of the *same* provider instance; wins over `history` where it is accepted."""
+
+
+FRESH = Opening()
+"""A conversation that begins."""
 
 
 @dataclass(frozen=True, slots=True)
