@@ -242,7 +242,8 @@ def test_a_throttled_provider_is_tried_again_only_if_it_is_the_last() -> None:
     assert last.index == 1
     plan.failed(last, slow_down, began=0.1, now=0.2, jitter=0.5)
     retry = must(plan.next(0.2))
-    assert (retry.index, retry.wait) == (1, pytest.approx(2.1))
+    assert retry.index == 1
+    assert retry.wait == pytest.approx(2.1)
     plan = plan_of(Breaker())
     plan.failed(must(plan.next(0.0)), RateLimitedError("slow", retry_after=60), began=0.0, now=0.1, jitter=0.0)
     assert plan.next(0.1) is None, "does not fit the budget"
