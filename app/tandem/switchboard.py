@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -64,6 +64,14 @@ class Switchboard:
     ) -> None:
         self.live: dict[str, Bridge] = {}
         self.draining = False
+        self.plan = CallPlan(
+            MULAW_8K,
+            0.0,
+            greeting=limits.greeting,
+            max_seconds=limits.max_call_seconds,
+            silence_seconds=limits.silence_seconds,
+        )
+        """What each new call is set up with, but for what its carrier decides."""
         self._client = client
         self._config = config
         self._limits = limits
@@ -96,14 +104,8 @@ class Switchboard:
         """Take a call: from now on it is up, has an owner, and its provider is being called."""
         self._starts.append(time.monotonic())
         leg = carrier.traits.formats[0]
-        plan = CallPlan(
-            format=leg,
-            lead_ms=carrier.traits.lead_seconds * 1000,
-            prompts=self._prompts_in(leg),
-            greeting=self._limits.greeting,
-            max_seconds=self._limits.max_call_seconds,
-            silence_seconds=self._limits.silence_seconds,
-        )
+        lead_ms = carrier.traits.lead_seconds * 1000
+        plan = replace(self.plan, format=leg, lead_ms=lead_ms, prompts=self._prompts_in(leg))
         bridge = Bridge(carrier, identity, self._client, self._config, plan, accepts, self._metrics)
         self.live[identity.session] = bridge
         self._empty.clear()
