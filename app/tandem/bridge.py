@@ -13,8 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tandem_providers.client import Client
-
 from tandem import logs
 from tandem.call import Call
 from tandem.call_types import (
@@ -37,6 +35,7 @@ from tandem.carriers.events import Clear, Malformed, Mark, Media, Play, Started,
 from tandem.carriers.table import CarrierKind
 from tandem.metrics import Metrics
 from tandem_codecs.convert import Converter
+from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
 from tandem_providers.detector import TurnDetector
 from tandem_providers.events import Event, ProviderWarning, SessionReady
@@ -207,8 +206,7 @@ class Bridge:
     def _on_provider(self, event: Event) -> None:
         if type(event) is SessionReady and self._session is not None:
             can = self._session.capabilities
-            ears = None if can.hears_turns else TurnDetector()
-            self.call.set_ears(ears, transcribes=can.transcribes, text_in=can.text_in)
+            self.call.set_voice(can, None if can.hears_turns else TurnDetector())
             log.info("provider ready", provider=event.provider, model=event.model)
         elif type(event) is ProviderWarning:
             log.warning("provider", code=event.code, message=event.message)

@@ -10,6 +10,8 @@ leave is a state of its own, because the last words must be *heard* before the l
     RINGING_READY ──start───────────────────────┴────────────────────┘
     RINGING_FAILED ──start──> LEAVING (apology)
 
+    TALKING ──lost──> RECOVERING ──ready──> TALKING        a provider died, the next one takes the conversation over
+
 Two rules. A move that is not in the table is a mistake of ours and raises; what a far end can do wrong is checked
 before it becomes a move. `END` is legal everywhere, once, and the first reason stands.
 """
@@ -42,12 +44,15 @@ from tandem.carriers.events import Dtmf, Malformed, Mark, MarkPlayed, Media, Sta
 from tandem.ledger import Ledger
 from tandem.silence import SilenceWatch
 from tandem.transcript import ConversationRecord, Heard, Line
+from tandem_codecs.level import is_loud
 from tandem_providers.commands import CancelResponse, CommitTurn, PlaybackReport, Purpose, Say, SendDtmf, SendText
 from tandem_providers.detector import SpeechStarted, SpeechStopped, TurnDetector
 from tandem_providers.events import (
     AudioChunk,
     HangupRequested,
+    Interrupted,
     ItemAdded,
+    ProviderLost,
     SessionClosed,
     SessionReady,
     Transcript,
@@ -57,6 +62,7 @@ from tandem_providers.events import (
     UserSpeechStarted,
     UserSpeechStopped,
 )
+from tandem_providers.provider import Capabilities, HistoryTurn
 
 
 class State(Enum):
@@ -67,6 +73,7 @@ class State(Enum):
     RINGING_FAILED = "ringing-failed"
     CONNECTING = "connecting"
     TALKING = "talking"
+    RECOVERING = "recovering"
     LEAVING = "leaving"
     ENDED = "ended"
 
@@ -77,6 +84,7 @@ class Move(Enum):
     START = "start"
     READY = "ready"
     FAILED = "failed"
+    LOST = "lost"
     LEAVE = "leave"
     STAY = "stay"
 
@@ -87,15 +95,21 @@ _MOVES: dict[tuple[State, Move], State] = {
     (State.RINGING, Move.START): State.CONNECTING,
     (State.RINGING_READY, Move.START): State.TALKING,
     (State.RINGING_READY, Move.FAILED): State.RINGING_FAILED,
+    (State.RINGING_READY, Move.LOST): State.RINGING,
     (State.RINGING_FAILED, Move.START): State.LEAVING,
     (State.CONNECTING, Move.READY): State.TALKING,
     (State.CONNECTING, Move.FAILED): State.LEAVING,
     (State.CONNECTING, Move.LEAVE): State.LEAVING,
     (State.TALKING, Move.FAILED): State.LEAVING,
     (State.TALKING, Move.LEAVE): State.LEAVING,
+    (State.TALKING, Move.LOST): State.RECOVERING,
+    (State.RECOVERING, Move.READY): State.TALKING,
+    (State.RECOVERING, Move.FAILED): State.LEAVING,
+    (State.RECOVERING, Move.LEAVE): State.LEAVING,
     (State.LEAVING, Move.LEAVE): State.LEAVING,
     (State.LEAVING, Move.READY): State.LEAVING,
     (State.LEAVING, Move.FAILED): State.LEAVING,
+    (State.LEAVING, Move.LOST): State.LEAVING,
     (State.LEAVING, Move.STAY): State.TALKING,
 }
 _BEFORE_STREAM = frozenset({State.RINGING, State.RINGING_READY, State.RINGING_FAILED})
@@ -110,6 +124,9 @@ _BAD_FRAMES = 5
 _BAD_FRAME_WINDOW = 10.0
 _STALE_AFTER_SECONDS = 2.0
 _KEEP_WHEN_BLOCKED_MS = 2000
+_CUSHION_MS = 120
+"""What is kept ahead of a voice that comes at the pace of speech, against the network's unevenness."""
+_DUPLEX_QUIET_SECONDS = 0.6
 _WRAP_UP_SECONDS = 30.0
 _WRAP_UP = (
     "This call reaches its time limit in 30 seconds and will then be ended. Bring the conversation to a friendly close."
@@ -145,7 +162,9 @@ class Call:
         self._ears: TurnDetector | None = None
         self._provider_gone = False
         self._provider_held = False
-        self._text_in = False
+        self._text_in = self._duplex = False
+        self._lost_at = self._loud_until = now
+        self._cut_when_it_speaks = self._owes_words = self._caller_spoke = False
         self._speech_stopped_at: float | None = None
         self._asked_to_wait = self._wrap_up_said = False
         self._last_word = self._probed_at = now
@@ -158,6 +177,8 @@ class Call:
             Tick: self._tick,
             Transcript: self._words,
             ItemAdded: self._item_added,
+            Interrupted: self._interrupted,
+            ProviderLost: self._provider_lost,
             UserSpeechStarted: self._speech_started,
             UserSpeechStopped: self._speech_stopped,
             TurnStarted: self._turn_started,
@@ -200,6 +221,14 @@ class Call:
                 )
                 for key, item in self.ledger.items.items()
             }
+        )
+
+    def history(self, now: float) -> tuple[HistoryTurn, ...]:
+        """What was said in finished turns, as heard: what a successor shall remember. Later words come as audio."""
+        return tuple(
+            HistoryTurn("user" if line.role == "caller" else "assistant", line.text)
+            for line in self.lines(now)
+            if line.settled
         )
 
     # --- the carrier ------------------------------------------------------------------------------
@@ -284,17 +313,36 @@ class Call:
     def _session_ready(self, event: SessionReady, now: float) -> list[CallCommand]:
         self.stats.provider = event.provider
         self.stats.model = event.model
-        self.stats.ready_seconds = now - self.opened_at
+        recovering = self.state is State.RECOVERING
         self._move(Move.READY)
         if self.state is State.LEAVING:
             return []
+        if recovering:
+            self._asked_to_wait = False
+            return [ToProvider(Say(Purpose.RESUME))] if self._owes_words else []
+        self.stats.ready_seconds = now - self.opened_at
         return [ToProvider(Say(Purpose.GREETING, self.plan.greeting))]
 
-    def set_ears(self, ears: TurnDetector | None, *, transcribes: bool, text_in: bool) -> None:
-        """What this provider can't do itself: `ears` when it does not hear turns."""
+    def set_voice(self, can: Capabilities, ears: TurnDetector | None = None) -> None:
+        """Who speaks for the agent now; `ears` when that provider does not hear turns itself."""
         self._ears = ears
-        self._text_in = text_in
-        self.silence.trust_speech = not transcribes
+        self._text_in = can.text_in
+        self._duplex = can.turn_model == "duplex"
+        self.silence.trust_speech = not can.transcribes
+
+    def _provider_lost(self, event: ProviderLost, now: float) -> list[CallCommand]:
+        """The words under way stop here; what was received goes on playing until the successor speaks."""
+        self.stats.failovers += 1
+        self.stats.provider_error = str(event.error)
+        unfinished, self._turn = bool(self._turn), ""
+        self._move(Move.LOST)
+        if self.state is State.RINGING:
+            self.ledger.clear(now)
+            return []
+        self._lost_at = now
+        self._cut_when_it_speaks = unfinished
+        self._owes_words = unfinished and not self._caller_spoke
+        return []
 
     def _session_closed(self, event: SessionClosed, now: float) -> list[CallCommand]:
         self._provider_gone = True
@@ -309,11 +357,13 @@ class Call:
         return self._apologise(EndReason.PROVIDERS_FAILED if never_ready else EndReason.PROVIDER_LOST, now)
 
     def _agent_audio(self, event: AudioChunk, now: float) -> list[CallCommand]:
-        commands: list[CallCommand] = [
-            *self.ledger.append(
-                event.audio, event.item_id or event.turn_id, event.turn_id, event.content_index, event.is_final, now
-            )
-        ]
+        commands: list[CallCommand] = []
+        if self._cut_when_it_speaks:
+            self._cut_when_it_speaks = False
+            commands += self.ledger.clear(now)[0]
+        audio = event.audio if not self._duplex else self._in_duplex(event.audio, now)
+        item = event.item_id or event.turn_id
+        commands += self.ledger.append(audio, item, event.turn_id, event.content_index, event.is_final, now)
         if commands:
             if self._speech_stopped_at is not None or self.stats.first_audio_seconds is None:
                 self._note_first_audio(now)
@@ -322,6 +372,20 @@ class Call:
             self._provider_held = True
             commands.append(HoldProvider(True))
         return commands
+
+    def _in_duplex(self, audio: bytes, now: float) -> bytes:
+        """A voice that never pauses: its loud parts are its words, and a little silence ahead evens out the network."""
+        if not self.ledger.speaking(now):
+            audio = self.plan.format.silence(_CUSHION_MS) + audio
+        if is_loud(audio, self.plan.format):
+            self._loud_until = now + (self.ledger.ahead_ms(now) + self.plan.format.milliseconds(len(audio))) / 1000
+        return audio
+
+    def _agent_heard(self, now: float) -> bool:
+        """Nothing of the agent is playing, waiting or being made."""
+        if self._duplex:
+            return now >= self._loud_until + _DUPLEX_QUIET_SECONDS
+        return not self._turn and not self.ledger.speaking(now)
 
     def _note_first_audio(self, now: float) -> None:
         if self.stats.first_audio_seconds is None and self.started_at is not None:
@@ -349,6 +413,7 @@ class Call:
 
     def _speech_started(self, _event: UserSpeechStarted, now: float) -> list[CallCommand]:
         self.silence.speech_started(now)
+        self._caller_spoke = True
         self._speech_stopped_at = None
         return [*self._stay(), *self._interrupt(now)]
 
@@ -364,12 +429,20 @@ class Call:
     def _turn_ended(self, event: TurnEnded, now: float) -> list[CallCommand]:
         if event.turn_id == self._turn:
             self._turn = ""
+        if event.status in ("completed", "interrupted") and not event.awaiting_tools:
+            self.record.settle()
+            self._caller_spoke = event.status == "interrupted"
         if event.status == "failed":
             self.stats.failed_turns += 1
         return self._check_leaving(now)
 
     def _hangup_requested(self, _event: HangupRequested, now: float) -> list[CallCommand]:
         return self._leave(EndReason.AGENT_HUNG_UP, now, by=now + self.plan.leave_seconds)
+
+    def _interrupted(self, _event: Interrupted, now: float) -> list[CallCommand]:
+        """The provider has stopped by itself, so it need not be told to."""
+        self._caller_spoke = True
+        return [c for c in (*self._stay(), *self._interrupt(now)) if c != ToProvider(CancelResponse())]
 
     # --- barge-in ---------------------------------------------------------------------------------
 
@@ -436,7 +509,7 @@ class Call:
             return self._end(self._leaving)
         if self._words_by is not None and now < self._words_by:
             return []
-        if now < self._leave_from or self._turn or self.ledger.speaking(now):
+        if now < self._leave_from or not self._agent_heard(now):
             return []
         return self._end(self._leaving)
 
@@ -459,11 +532,13 @@ class Call:
         if self.audio is not None:
             commands += self._hear(self.audio.tick(now), now)
         commands += self._watch_carrier(now)
-        if self.state is State.CONNECTING:
-            commands += self._ask_to_wait(now)
+        if self.state is State.CONNECTING and self.started_at is not None:
+            commands += self._ask_to_wait(self.started_at, now)
+        elif self.state is State.RECOVERING:
+            commands += self._ask_to_wait(self._lost_at, now)
         elif self.state is State.TALKING:
             commands += self._watch_silence(now)
-        if self.state in (State.CONNECTING, State.TALKING):
+        if self.state in (State.CONNECTING, State.TALKING, State.RECOVERING):
             commands += self._watch_length(now)
         return [*commands, *self._check_leaving(now)]
 
@@ -492,14 +567,15 @@ class Call:
             return [Mark(f"probe{self.stats.probes}")]
         return []
 
-    def _ask_to_wait(self, now: float) -> list[CallCommand]:
-        if self._asked_to_wait or self.started_at is None or now - self.started_at < self.plan.hold_prompt_seconds:
+    def _ask_to_wait(self, since: float, now: float) -> list[CallCommand]:
+        """One spoken word for a wait that would else be dead air."""
+        if self._asked_to_wait or now - since < self.plan.hold_prompt_seconds or self.ledger.speaking(now):
             return []
         self._asked_to_wait = True
         return self._play_prompt("one-moment", self.plan.prompts.one_moment, now)
 
     def _watch_silence(self, now: float) -> list[CallCommand]:
-        if self.ledger.speaking(now) or self._turn:
+        if not self._agent_heard(now):
             self.silence.agent_active(now)
         if self.silence.goodbye_due(now):
             end = self.silence.end_at

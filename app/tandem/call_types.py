@@ -160,6 +160,7 @@ class CallStats:
     nudges: int = 0
     dtmf: int = 0
     failed_turns: int = 0
+    failovers: int = 0
     probes: int = 0
     bad_frames: dict[str, int] = field(default_factory=dict)
     usage: dict[str, float] = field(default_factory=dict)

@@ -25,6 +25,8 @@ class Entry:
     final: bool = False
     at: float = 0.0
     """Seconds since the call began."""
+    settled: bool = False
+    """Part of a turn that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Line:
     heard_ms: int | None = None
     """Agent only: milliseconds of its audio that the caller heard."""
     interrupted: bool = False
+    settled: bool = False
+    """Part of a turn that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,11 @@ class ConversationRecord:
         entry.text = words.text if words.is_final or words.replaces else entry.text + words.text
         entry.final = entry.final or words.is_final
 
+    def settle(self) -> None:
+        """A turn is over: all items there are belong to the past."""
+        for entry in self.entries.values():
+            entry.settled = True
+
     def lines(self, heard: dict[str, Heard]) -> list[Line]:
         """The record so far. `heard` tells about items that have audio; an agent's item without is left out."""
         lines = []
@@ -89,9 +98,9 @@ class ConversationRecord:
             entry = self.entries[key]
             if entry.is_input:
                 if entry.text:
-                    lines.append(Line("caller", entry.text.strip(), entry.at))
+                    lines.append(Line("caller", entry.text.strip(), entry.at, settled=entry.settled))
             elif (audio := heard.get(key)) is not None and (text := heard_text(entry.text, audio)):
-                lines.append(Line("agent", text, entry.at, audio.heard_ms, audio.cut))
+                lines.append(Line("agent", text, entry.at, audio.heard_ms, audio.cut, entry.settled))
         return lines
 
 

@@ -18,6 +18,8 @@ class Purpose(Enum):
     """The first words of the call."""
     STILL_THERE = "still-there"
     """The caller has been silent for long."""
+    RESUME = "resume"
+    """The line to the agent broke in the middle of something: it shall go on."""
     GOODBYE = "goodbye"
     """The call is about to be ended by us."""
 

@@ -158,6 +158,17 @@ class GoingAway:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderLost:
+    """The provider that had the session is gone, and another is being tried: the conversation is not over.
+
+    Emitted by `Client` only. Ends in a further `SessionReady`, or in `SessionClosed` when nobody takes it over.
+    """
+
+    provider: str
+    error: ProviderError
+
+
+@dataclass(frozen=True, slots=True)
 class HangupRequested:
     """The agent wants to end the call once what it said has been heard."""
 
@@ -204,6 +215,7 @@ Event = (
     | RateLimits
     | ResumeHandle
     | GoingAway
+    | ProviderLost
     | HangupRequested
     | ProviderWarning
     | SessionClosed

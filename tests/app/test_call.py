@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -38,7 +40,9 @@ from tandem_providers.errors import ConnectionFailedError
 from tandem_providers.events import (
     AudioChunk,
     HangupRequested,
+    Interrupted,
     ItemAdded,
+    ProviderLost,
     SessionClosed,
     SessionReady,
     Transcript,
@@ -49,8 +53,10 @@ from tandem_providers.events import (
     UserSpeechStopped,
 )
 from tandem_providers.prompts import prompt
+from tandem_providers.provider import Capabilities
 
 READY = SessionReady("openai", MULAW_8K, MULAW_8K, model="m")
+CAN = Capabilities((MULAW_8K,), (MULAW_8K,), text_in=True)
 GREET = ToProvider(Say(Purpose.GREETING))
 DEAD = SessionClosed(ConnectionFailedError("gone"))
 
@@ -212,7 +218,7 @@ def test_a_key_interrupts_and_reaches_the_model() -> None:
 
 def test_a_provider_that_hears_no_turns_gets_ears() -> None:
     play = talking()
-    play.call.set_ears(TurnDetector(), transcribes=True, text_in=True)
+    play.call.set_voice(CAN, TurnDetector())
     spoken = prompt("greeting").audio[:8000]
     speech = [spoken[i : i + len(FRAME)] for i in range(0, len(spoken), len(FRAME))]
     commands: list[CallCommand] = []
@@ -341,7 +347,7 @@ def test_words_and_keys_are_signs_of_life_mere_noise_is_none() -> None:
 
 def test_without_transcripts_detected_speech_is_a_sign_of_life() -> None:
     play = talking()
-    play.call.set_ears(None, transcribes=False, text_in=True)
+    play.call.set_voice(replace(CAN, transcribes=False))
     play.wait(14) >> UserSpeechStarted() >> UserSpeechStopped()
     play.wait(14).silent()
 
@@ -362,7 +368,7 @@ def test_the_clock_of_silence_starts_when_the_agent_has_been_heard() -> None:
 
 def test_the_longest_call_is_warned_of_then_ended_with_a_goodbye() -> None:
     play = talking(max_seconds=100, silence_seconds=0)
-    play.call.set_ears(None, transcribes=True, text_in=True)
+    play.call.set_voice(CAN)
     play.wait(69.9).silent()
     play.wait(0.2)
     (warning,) = play.take()
@@ -377,6 +383,112 @@ def test_a_move_that_the_table_does_not_have_names_both() -> None:
     call = Call(plan(), 0.0)
     with pytest.raises(IllegalMove, match=r"'stay' in state 'ringing'"):
         call._move(Move.STAY)
+
+
+# --- a provider that dies, and its successor -------------------------------------------------------------------------
+
+LOST = ProviderLost("openai", ConnectionFailedError("gone"))
+NEXT = SessionReady("openai@backup", MULAW_8K, MULAW_8K, model="m")
+
+
+def test_a_successor_takes_over_without_a_greeting_and_answers_what_it_is_given_again() -> None:
+    play = talking(returns_marks=True)
+    play >> UserSpeechStarted() >> UserSpeechStopped() >> TurnStarted("t1") >> chunk(600, "a", "t1")
+    play << Play(voice(600))
+    play >> LOST
+    play.silent()
+    assert play.call.state is State.RECOVERING
+    play.wait(0.5).silent()
+    play >> NEXT
+    play.silent()
+    play >> TurnStarted("t2") >> chunk(200, "b", "t2") << [Clear(), Play(voice(200))]
+    assert play.call.stats.failovers == 1
+    assert play.call.stats.provider == "openai@backup"
+
+
+def test_a_wait_for_the_successor_gets_a_word_after_a_second_and_speech_meanwhile_still_flows() -> None:
+    play = talking()
+    play >> LOST
+    play.wait(0.95).silent()
+    play.wait(0.1) << [Play(PROMPTS.one_moment), Mark]
+    play.wait(3).silent()
+    play >> Media(FRAME, 500, 9_980)
+    assert any(isinstance(command, Hear) for command in play.take())
+
+
+def test_words_of_the_agents_own_accord_are_taken_up_again() -> None:
+    play = talking()
+    play >> TurnStarted("greeting") >> chunk(300, "a", "greeting") << Play(voice(300))
+    play >> LOST >> NEXT << ToProvider(Say(Purpose.RESUME))
+
+
+def test_nobody_takes_over() -> None:
+    play = talking()
+    play >> LOST >> DEAD << [Play(PROMPTS.sorry), Mark("m1")]
+    play.wait(2.0) >> MarkPlayed("m1") << end(EndReason.PROVIDER_LOST)
+
+
+def test_a_provider_that_dies_before_the_stream_leaves_nothing_behind() -> None:
+    play = Playbook()
+    play >> READY << GREET
+    play >> TurnStarted("t") >> chunk(500, "a", "t") >> LOST
+    play.silent()
+    play >> NEXT << GREET
+    play >> TurnStarted("t2") >> chunk(200, "b", "t2", final=True) >> Attached() >> START
+    play << [Play(voice(200)), Mark("m1")]
+
+
+def test_a_successor_remembers_finished_turns_as_heard_and_nothing_of_the_open_one() -> None:
+    play = talking(returns_marks=True)
+    play >> TurnStarted("t1") >> ItemAdded("a1", None, False) >> chunk(1000, "a1", "t1", final=True)
+    play >> Transcript("Hello, who is there?", True, False, "a1", "t1") >> TurnEnded("t1", "completed")
+    play.wait(1.1)
+    play >> UserSpeechStarted("u1") >> UserSpeechStopped() >> ItemAdded("u1", "a1", True)
+    play >> TurnStarted("t2") >> ItemAdded("a2", "u1", False) >> chunk(4000, "a2", "t2", final=True)
+    play >> Transcript("one two three four five six seven eight", True, False, "a2", "t2")
+    play.wait(2.0) >> UserSpeechStarted("u2") >> TurnEnded("t2", "interrupted") >> Transcript("Ann.", True, True, "u1")
+    play >> UserSpeechStopped() >> ItemAdded("u2", "a2", True) >> Transcript("Wait!", True, True, "u2")
+    play.take()
+    assert [(turn.role, turn.text) for turn in play.call.history(play.now)] == [
+        ("assistant", "Hello, who is there?"),
+        ("user", "Ann."),
+        ("assistant", "one two three four"),
+    ]
+
+
+def test_a_provider_that_stopped_the_agent_by_itself_is_not_told_to() -> None:
+    play = talking()
+    play >> TurnStarted("t") >> chunk(1000, "a", "t")
+    play.take()
+    play.wait(0.3) >> Interrupted("t") << [Clear(), ToProvider(PlaybackReport("a", "t", 0, 300, 1000))]
+
+
+# --- full duplex -----------------------------------------------------------------------------------------------------
+
+DUPLEX = Capabilities((MULAW_8K,), (MULAW_8K,), turn_model="duplex", transcribes=True)
+
+
+def test_a_voice_that_never_pauses_gets_a_cushion_and_only_its_words_count_as_speech() -> None:
+    play = talking(returns_marks=True)
+    play.call.set_voice(DUPLEX)
+    play >> chunk(100, "live") << Play(MULAW_8K.silence(120) + voice(100))
+    for _ in range(200):
+        play.wait(0.1) >> AudioChunk(MULAW_8K.silence(100), item_id="live")
+    asked = [c for c in play.take() if isinstance(c, ToProvider)]
+    assert asked == [ToProvider(Say(Purpose.STILL_THERE))]
+    assert play.call.ledger.counters.underruns == 0
+
+
+def test_a_goodbye_in_duplex_ends_when_its_words_have_been_heard() -> None:
+    play = talking(returns_marks=True)
+    play.call.set_voice(DUPLEX)
+    play >> chunk(100, "live") >> HangupRequested()
+    for _ in range(5):
+        play.wait(0.1) >> chunk(100, "live")
+    assert play.call.state is State.LEAVING
+    for _ in range(9):
+        play.wait(0.1) >> AudioChunk(MULAW_8K.silence(100), item_id="live")
+    assert play.take()[-1] == End(EndReason.AGENT_HUNG_UP)
 
 
 # --- what stays ------------------------------------------------------------------------------------------------------
