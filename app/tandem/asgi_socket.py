@@ -6,7 +6,6 @@ Costs several times what `media_socket` does; a call sounds the same.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from typing import TYPE_CHECKING
@@ -37,10 +36,11 @@ class AsgiSocket:
         self._to_send = asyncio.Event()
         self._may_read = asyncio.Event()
         self._may_read.set()
-        self._end: tuple[int, str] | None = None
-        """How it ended, once it is to end."""
+        self._ending = asyncio.Event()
+        self._end = (BROKEN, "")
+        """How, once it is to end."""
         self._say_why = False
-        """A close frame is to tell the far end."""
+        """The far end is to hear what was said before, and a close frame."""
         self._pumping = False
         self._closed = asyncio.Event()
 
@@ -62,14 +62,11 @@ class AsgiSocket:
         self._may_read.set()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        if self._end is None:
-            self._stop(code, reason)
-            self._say_why = True
+        self._stop(code, reason, say_why=True)
 
     def abort(self) -> None:
         """ASGI has no such thing: the server cuts the connection when the endpoint returns."""
-        if self._end is None:
-            self._stop(BROKEN, "")
+        self._stop(BROKEN, "")
 
     async def wait_closed(self) -> None:
         """Move frames until the socket is closed (the first who awaits does), and return after `on_close`."""
@@ -80,52 +77,55 @@ class AsgiSocket:
         try:
             async with asyncio.TaskGroup() as pumps:
                 receiving = pumps.create_task(self._receive())
-                await self._send()
+                sending = pumps.create_task(self._send())
+                await self._ending.wait()
+                if self._say_why:
+                    await asyncio.wait([sending], timeout=self._limits.close_seconds)
+                sending.cancel()
                 receiving.cancel()
         finally:
-            code, reason = self._end or (BROKEN, "")
-            self._end = (code, reason)
+            self._stop(BROKEN, "")
             try:
-                self._receiver.on_close(code, reason)
+                self._receiver.on_close(*self._end)
             except Exception:
                 logger.exception("on_close failed")
             self._closed.set()
 
     def _put(self, is_text: bool, data: bytes) -> None:
-        if self._end is None:
+        if not self._ending.is_set():
             self._outbox.append((is_text, data))
             self._buffered += len(data)
             self._to_send.set()
 
-    def _stop(self, code: int, reason: str) -> None:
-        self._end = (code, reason)
-        self._to_send.set()
+    def _stop(self, code: int, reason: str, *, say_why: bool = False) -> None:
+        """It is to end like this, unless it is ending already."""
+        if not self._ending.is_set():
+            self._end = (code, reason)
+            self._say_why = say_why
+            self._ending.set()
+            self._to_send.set()
 
     async def _send(self) -> None:
-        while self._outbox or self._end is None:
-            self._to_send.clear()
-            while self._outbox:
-                is_text, data = self._outbox.popleft()
-                try:
+        try:
+            while self._outbox or not self._ending.is_set():
+                self._to_send.clear()
+                while self._outbox:
+                    is_text, data = self._outbox.popleft()
                     await (self._websocket.send_text(data.decode()) if is_text else self._websocket.send_bytes(data))
-                except (WebSocketDisconnect, RuntimeError):
-                    self._end = self._end or (BROKEN, "")
-                    return
-                self._buffered -= len(data)
-            if self._end is None:
-                await self._to_send.wait()
-        if self._say_why:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-                await self._websocket.close(*self._end)
+                    self._buffered -= len(data)
+                if not self._ending.is_set():
+                    await self._to_send.wait()
+            await self._websocket.close(*self._end)
+        except (WebSocketDisconnect, RuntimeError):  # the latter when we have just been told that it is gone
+            self._stop(BROKEN, "")
 
     async def _receive(self) -> None:
-        while self._end is None:
-            await self._may_read.wait()
+        while not self._ending.is_set():
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
-                self._outbox.clear()
                 self._stop(message.get("code", BROKEN), message.get("reason") or "")
                 return
+            await self._may_read.wait()
             text = message.get("text")
             self._deliver(message["bytes"] if text is None else text.encode(), text is not None)
 
@@ -134,7 +134,7 @@ class AsgiSocket:
             self.close(1009, "message too big")
         elif self._allowance is not None and not self._allowance.spend():
             self.close(1008, "too many messages a second")
-        elif self._end is None:
+        elif not self._ending.is_set():
             try:
                 self._receiver.on_message(data, is_text)
             except Exception:
