@@ -91,7 +91,9 @@ class _Refusal(Exception):
 class ToolRunner:
     """The functions of one session.
 
-    `reply` is called on the event loop, once for each call that was started, unless the session ends before that.
+    `reply` is called on the event loop, once for each call that was started, unless the session ends before that. A
+    coroutine that does not give in to being cancelled is answered for at its deadline all the same, but it holds up
+    the end of its session.
     """
 
     def __init__(
@@ -127,7 +129,7 @@ class ToolRunner:
         try:
             arguments = self._arguments(call)
         except _Refusal as refusal:
-            self._reply(ToolResult(call.call_id, self._warned(call, refusal)))
+            self._answer(call, refusal)
             return
         timer = asyncio.get_running_loop().call_later(self._seconds, self._expire, call)
         task = self._start_task(self._run(function, call, arguments), name=f"tool {call.name}")
@@ -155,18 +157,19 @@ class ToolRunner:
         return arguments
 
     async def _run(self, function: OnFunctionCall, call: ToolCall, arguments: Mapping[str, Any]) -> None:
+        result: str | _Refusal
         try:
-            output = _output(await self._call(function, call.name, arguments))
+            result = _output(await self._call(function, call.name, arguments))
         except _Refusal as refusal:
-            output = self._warned(call, refusal)
+            result = refusal
         except Exception as error:
             logger.warning("function %s failed", call.name, exc_info=error)
-            output = self._warned(call, _Refusal("failed", "The function failed."))
+            result = _Refusal("failed", "The function failed.")
         task, timer = self._running.get(call.call_id, (None, None))
         if timer is not None and task is asyncio.current_task():  # else it is too late: answered at the deadline
             timer.cancel()
             del self._running[call.call_id]
-            self._reply(ToolResult(call.call_id, output))
+            self._answer(call, result)
 
     async def _call(self, function: OnFunctionCall, name: str, arguments: Mapping[str, Any]) -> Any:
         if _is_async(function):
@@ -179,34 +182,30 @@ class ToolRunner:
 
     def _expire(self, call: ToolCall) -> None:
         task, _ = self._running.pop(call.call_id)
-        self._reply(ToolResult(call.call_id, self._warned(call, _Refusal("timeout", "No answer in time."))))
+        self._answer(call, _Refusal("timeout", "The function did not answer in time."))
         task.cancel()
 
-    def _warned(self, call: ToolCall, refusal: _Refusal) -> str:
-        """The output for the model; the operator is told the same."""
-        if not self._closed:
-            self._warn(ProviderWarning(f"tool_{refusal.error}", f"{call.name[:64]}: {refusal.message}"))
-        return _encode({"error": refusal.error, "message": refusal.message})
+    def _answer(self, call: ToolCall, result: str | _Refusal) -> None:
+        if isinstance(result, _Refusal):
+            self._warn(ProviderWarning(f"tool_{result.error}", f"{call.name[:64]}: {result.message}"))
+            result = _output({"error": result.error, "message": result.message})
+        self._reply(ToolResult(call.call_id, result))
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - asks what calling it gives, not whether it can be called
 
 
-def _encode(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
 def _output(result: object) -> str:
     """A string as it is, anything else as JSON; None is null."""
     if isinstance(result, str):
-        output = result
+        encoded = result.encode(errors="replace")  # halves of surrogate pairs have no place on a wire
     else:
         try:
-            output = _encode(result)
+            encoded = msgspec.json.encode(result)
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
             logger.warning("a function's result of type %s has no form in JSON", type(result).__name__)
             raise _Refusal("failed", "The function failed.") from None
-    if len(output) > RESULT_BYTES // 4 and len(output.encode(errors="replace")) > RESULT_BYTES:
+    if len(encoded) > RESULT_BYTES:
         raise _Refusal("too_large", "The result is too large.")
-    return output
+    return encoded.decode()
