@@ -69,7 +69,7 @@ class ConversationRecord:
             return
         else:
             self._order.remove(item.item_id)
-        if item.after in self.entries:
+        if item.after is not None and item.after in self._order:  # not behind itself
             self._order.insert(self._order.index(item.after) + 1, item.item_id)
         else:
             self._order.append(item.item_id)
@@ -97,8 +97,8 @@ class ConversationRecord:
         for key in self._order:
             entry = self.entries[key]
             if entry.is_input:
-                if entry.text:
-                    lines.append(Line("caller", entry.text.strip(), entry.at, settled=entry.settled))
+                if text := entry.text.strip():
+                    lines.append(Line("caller", text, entry.at, settled=entry.settled))
             elif (audio := heard.get(key)) is not None and (text := heard_text(entry.text, audio)):
                 lines.append(Line("agent", text, entry.at, audio.heard_ms, audio.cut, entry.settled))
         return lines

@@ -1,0 +1,466 @@
+"""Whole servers for tests: one of ours in this process or in a child, on loopback, and a carrier whose hand the test
+leads message by message."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlencode
+
+import httpx
+import uvicorn
+from fakes import PATIENCE, News
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tandem import logs
+from tandem.bridge import Bridge
+from tandem.carriers.twilio_webhook import signature
+from tandem.main import create_app
+from tandem.serve import config_of, listen
+from tandem.settings import Settings, load
+from tandem.simulators.plan import CallPlan
+from tandem.simulators.twilio_twiml import Connect, Verb, parse_twiml
+from tandem.switchboard import Switchboard
+from tandem_codecs.format import FRAME_MS, MULAW_8K
+
+ACCOUNT: Final = "AC" + "1" * 32
+AUTH_TOKEN: Final = "planted-auth-token"
+API_TOKEN: Final = "planted-api-token"
+SECRET_KEY: Final = "planted-secret-key-of-the-tests"
+CALLER, CALLED = "+15550002000", "+15550001000"
+FRAME: Final = MULAW_8K.frame_bytes
+
+Environment = Mapping[str, str | None]
+
+
+def environment(port: int, changes: Environment) -> dict[str, str]:
+    """Of a server with an account that answers with the echo; None in `changes` takes a variable out."""
+    base = {
+        "PORT": str(port),
+        "PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "SECRET_KEY": SECRET_KEY,
+        "API_TOKEN": API_TOKEN,
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": AUTH_TOKEN,
+        "PROVIDERS": "echo",
+        "LOG_FORMAT": "json",
+    }
+    return {name: value for name, value in {**base, **changes}.items() if value is not None}
+
+
+class Door:
+    """A server as seen from outside."""
+
+    def __init__(self, origin: str, account: str = ACCOUNT, auth_token: str = AUTH_TOKEN) -> None:
+        self.origin = origin
+        self.account = account
+        self.auth_token = auth_token
+        self.http = httpx.AsyncClient(base_url=origin, trust_env=False, verify=False, timeout=PATIENCE)  # noqa: S501  # loopback
+
+    def plan(self, **changes: Any) -> CallPlan:
+        """A call of the carrier's simulator to this server."""
+        return CallPlan(f"{self.origin}/twilio/voice", self.account, self.auth_token, **changes)
+
+    async def post(self, path: str, fields: Mapping[str, str], *, key: str | None = None) -> httpx.Response:
+        """A form as Twilio signs it (with `key` in place of the right one)."""
+        signed = signature(f"{self.origin}{path}", list(fields.items()), self.auth_token if key is None else key)
+        return await self.http.post(
+            path,
+            content=urlencode(fields),
+            headers={"Content-Type": "application/x-www-form-urlencoded", "X-Twilio-Signature": signed},
+        )
+
+    async def get(self, path: str, fields: Mapping[str, str]) -> httpx.Response:
+        """The same with the parameters in the URL."""
+        path = f"{path}?{urlencode(fields)}"
+        return await self.http.get(
+            path, headers={"X-Twilio-Signature": signature(self.origin + path, (), self.auth_token)}
+        )
+
+    def form(self, call_sid: str, **changes: str) -> dict[str, str]:
+        """What Twilio says of a call."""
+        return {
+            "AccountSid": self.account,
+            "CallSid": call_sid,
+            "CallStatus": "ringing",
+            "Direction": "inbound",
+            "From": CALLER,
+            "To": CALLED,
+            "StirVerstat": "",
+            **changes,
+        }
+
+    async def voice(self, call_sid: str, **changes: str) -> list[Verb]:
+        """Ask the voice webhook as Twilio does; what it answers."""
+        return verbs(await self.post("/twilio/voice", self.form(call_sid, **changes)))
+
+    async def dial(self, call_sid: str | None = None) -> Dialled:
+        """Call; answers where to stream."""
+        call_sid = call_sid or new_sid("CA")
+        first, *_ = await self.voice(call_sid)
+        assert isinstance(first, Connect), first
+        return Dialled(self, call_sid, first.url)
+
+    def upgrade(self, url: str, *, key: str | None = None, signed_url: str = "", **options: Any) -> connect:
+        """Open a media socket, signed as Twilio does."""
+        signed = signature(signed_url or url, (), self.auth_token if key is None else key)
+        return connect(
+            url,
+            additional_headers={"X-Twilio-Signature": signed},
+            compression=None,
+            ping_interval=None,
+            max_size=None,
+            max_queue=None,
+            close_timeout=1,
+            proxy=None,
+            **options,
+        )
+
+    @asynccontextmanager
+    async def stream(self, *, start: bool = True, plays: bool = False, **start_changes: Any) -> AsyncIterator[Stream]:
+        """A whole call up to (with `start`) its start message. The socket is cut at the end if it is still open."""
+        dialled = await self.dial()
+        async with dialled.stream(plays=plays) as stream:
+            if start:
+                await stream.start(**start_changes)
+            yield stream
+
+    async def calls(self) -> list[dict[str, Any]]:
+        answer = await self.http.get("/calls", headers=bearer())
+        assert answer.status_code == 200, answer.text
+        records: list[dict[str, Any]] = answer.json()
+        return records
+
+    async def record(self, call_id: str) -> dict[str, Any]:
+        """What `/calls/{id}` knows."""
+        answer = await self.http.get(f"/calls/{call_id}", headers=bearer())
+        assert answer.status_code == 200, answer.text
+        record: dict[str, Any] = answer.json()
+        return record
+
+    async def result(self, call_id: str, *, seconds: float = PATIENCE) -> dict[str, Any]:
+        """Its record once it has ended."""
+
+        async def ended() -> dict[str, Any] | None:
+            record = await self.record(call_id)
+            return record if record["result"] else None
+
+        over: dict[str, Any] = await eventually(ended, seconds=seconds)
+        return over
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """A sample of `/metrics`; 0 when there is none (yet)."""
+        text = (await self.http.get("/metrics")).text
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == f"tandem_{name}" and labels.items() <= sample.labels.items():
+                    return sample.value
+        return 0.0
+
+
+class Tandem(Door):
+    """A server in this process, as seen from inside, too."""
+
+    def __init__(self, settings: Settings, app: FastAPI, server: uvicorn.Server) -> None:
+        account = settings.twilio
+        super().__init__(settings.origin, *((account.account_sid, account.auth_token) if account else ()))
+        self.settings = settings
+        self.app = app
+        self.server = server
+
+    @property
+    def board(self) -> Switchboard:
+        board: Switchboard = self.app.state.switchboard
+        return board
+
+    def hurry(self, **seconds: float) -> None:
+        """Shorten what each new call waits for: fields of its `CallPlan`."""
+        self.board.plan = replace(self.board.plan, **seconds)  # type: ignore[arg-type]  # all of them are numbers
+
+    def bridge(self, call_id: str) -> Bridge:
+        bridge = self.board.by_call(call_id)
+        assert bridge is not None, "no such call is up"
+        return bridge
+
+    async def empty(self, *, seconds: float = PATIENCE) -> None:
+        """Every call is over."""
+        await until(lambda: not self.board.live, seconds=seconds)
+
+
+@asynccontextmanager
+async def tandem(*, plain: bool = False, **changes: str | None) -> AsyncIterator[Tandem]:
+    """A server of ours in this loop, started and stopped as in production; `plain` runs it on uvicorn's own protocols.
+
+    Keywords are environment variables.
+    """
+    listener = listen("127.0.0.1", 0)
+    settings = load(environment(listener.getsockname()[1], changes), None)
+    config = config_of(settings)
+    if plain:
+        config = uvicorn.Config(create_app(settings), log_config=None, lifespan="on")
+    server = uvicorn.Server(config)
+    await asyncio.to_thread(logs.close)  # of another server in this process: waiting for its writer would block
+    async with asyncio.timeout(55), asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(server._serve([listener]))  # without its signal handlers: pytest has its own
+        try:
+            await until(lambda: server.started or serving.done())
+            running = Tandem(settings, config.loaded_app, server)
+            running.app = config.app  # type: ignore[assignment]  # it is the application itself, not an import string
+            try:
+                yield running
+            finally:
+                await running.http.aclose()
+        finally:
+            server.should_exit = True
+            await serving
+            await asyncio.to_thread(logs.close)
+
+
+class Dialled:
+    """A call that Twilio has asked about, before its stream."""
+
+    def __init__(self, door: Door, call_sid: str, url: str) -> None:
+        self.door = door
+        self.call_sid = call_sid
+        self.url = url
+
+    @property
+    def token(self) -> str:
+        return self.url.rpartition("/")[2]
+
+    @asynccontextmanager
+    async def stream(self, *, plays: bool = False, door: Door | None = None) -> AsyncIterator[Stream]:
+        """The media socket, `connected` said. `door`: another server than the one that was called."""
+        url, other = self.url, door or self.door
+        if door is not None:
+            url = f"{door.origin.replace('http', 'ws', 1)}/twilio/media/{self.token}"
+        async with other.upgrade(url) as socket:
+            stream = Stream(socket, other, self.call_sid, plays=plays)
+            async with asyncio.TaskGroup() as tasks:
+                listener = tasks.create_task(stream.listen())
+                try:
+                    await stream.send("connected", protocol="Call", version="1.0.0")
+                    yield stream
+                finally:
+                    socket.transport.abort()
+                    await listener
+
+
+class Stream:
+    """Twilio's end of one media stream, led by hand. With `plays` a mark is returned at once, as if all were heard."""
+
+    def __init__(self, socket: ClientConnection, door: Door, call_sid: str, *, plays: bool = False) -> None:
+        self.socket = socket
+        self.door = door
+        self.call_sid = call_sid
+        self.stream_sid = new_sid("MZ")
+        self.plays = plays
+        self.got: list[dict[str, Any]] = []
+        self.closed: tuple[int, str] | None = None
+        self._news = News()
+        self._chunk = 0
+
+    # What it is told
+
+    async def listen(self) -> None:
+        try:
+            async for message in self.socket:
+                got = json.loads(message)
+                self.got.append(got)
+                if self.plays and got["event"] == "mark":
+                    await self.mark(got["mark"]["name"])
+                self._news.tell()
+        except ConnectionClosed:
+            pass
+        finally:
+            self.closed = (self.socket.close_code or 1006, self.socket.close_reason or "")
+            self._news.tell()
+
+    @property
+    def audio(self) -> bytes:
+        """All agent audio so far."""
+        return b"".join(base64.b64decode(got["media"]["payload"]) for got in self.got if got["event"] == "media")
+
+    @property
+    def marks(self) -> list[str]:
+        return [got["mark"]["name"] for got in self.got if got["event"] == "mark"]
+
+    @property
+    def events(self) -> list[str]:
+        """Kinds of messages in order, repeated ones once."""
+        kinds = [got["event"] for got in self.got]
+        return [kind for number, kind in enumerate(kinds) if not number or kinds[number - 1] != kind]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        await self._news.until(condition)
+
+    async def speaks(self, milliseconds: float = 20.0) -> None:
+        """Wait until so much agent audio has come."""
+        await self.until(lambda: len(self.audio) >= MULAW_8K.size(milliseconds))
+
+    async def ends(self) -> tuple[int, str]:
+        """Wait for the server to close; with which code and words."""
+        await self.until(lambda: self.closed)
+        assert self.closed is not None
+        return self.closed
+
+    # What it tells
+
+    async def send(self, event: str, **body: Any) -> None:
+        await self.raw(json.dumps({"event": event, "streamSid": self.stream_sid, **body}))
+
+    async def raw(self, message: str | bytes) -> None:
+        """Whatever it is; nothing happens once the socket is closed."""
+        with suppress(ConnectionClosed):
+            await self.socket.send(message)
+
+    async def start(self, **changes: Any) -> None:
+        body = {
+            "accountSid": self.door.account,
+            "callSid": self.call_sid,
+            "streamSid": self.stream_sid,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": {},
+            **changes,
+        }
+        await self.send("start", sequenceNumber="1", start=body)
+
+    async def media(self, audio: bytes) -> None:
+        """The caller's voice, in frames, at once."""
+        for place in range(0, len(audio), FRAME):
+            await self.frame(audio[place : place + FRAME])
+
+    async def frame(self, payload: bytes | str, *, number: int | None = None) -> None:
+        """One media message; `payload` goes as it is when it is text."""
+        if number is None:
+            number = self._chunk
+            self._chunk += 1
+        text = payload if isinstance(payload, str) else base64.b64encode(payload).decode()
+        stamps = {"chunk": str(number + 1), "timestamp": str(number * FRAME_MS)}
+        await self.send("media", media={"track": "inbound", **stamps, "payload": text})
+
+    async def dtmf(self, digit: str) -> None:
+        await self.send("dtmf", dtmf={"track": "inbound_track", "digit": digit})
+
+    async def mark(self, name: str) -> None:
+        await self.send("mark", mark={"name": name})
+
+    async def stop(self) -> None:
+        await self.send("stop", stop={"accountSid": self.door.account, "callSid": self.call_sid})
+
+
+# --- a child process --------------------------------------------------------------------------------------------------
+
+SERVE: Final = (
+    "-c",
+    "from tandem.settings import load; from tandem.serve import serve; raise SystemExit(serve(load(dotenv=None)))",
+)
+PLAIN: Final = ("-m", "uvicorn", "tandem.main:app", "--host", "127.0.0.1", "--port")
+
+
+class Child(Door):
+    """A server in a process of its own. `output` is what it has written so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process, origin: str) -> None:
+        super().__init__(origin)
+        self.process = process
+        self.output = ""
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def read(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.output += line.decode()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Its log so far."""
+        return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+
+
+@asynccontextmanager
+async def child(
+    how: Literal["serve", "uvicorn"] = "serve", *, ready: bool = True, **changes: str | None
+) -> AsyncIterator[Child]:
+    """A server in a process of its own; killed at the end if it still runs. Keywords are environment variables."""
+    with listen("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    arguments = SERVE if how == "serve" else (*PLAIN, str(port))
+    environ = {**clean(), **environment(port, changes)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-X", "faulthandler", *arguments, env=environ, cwd=Path(__file__).parent,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    running = Child(process, f"http://127.0.0.1:{port}")
+    async with asyncio.timeout(55), asyncio.TaskGroup() as tasks:
+        tasks.create_task(running.read())
+        try:
+            if ready:
+                await eventually(lambda: _answers(running), seconds=20)
+            yield running
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            await running.http.aclose()
+
+
+async def _answers(running: Child) -> bool:
+    assert running.process.returncode is None, running.output
+    try:
+        return (await running.http.get("/healthz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def clean() -> dict[str, str]:
+    """This process's environment without anything that a server would read."""
+    kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR")
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+# --- small things -----------------------------------------------------------------------------------------------------
+
+
+def verbs(answer: httpx.Response) -> list[Verb]:
+    """TwiML, read as strictly as Twilio does."""
+    return parse_twiml(answer.status_code, answer.headers.get("content-type", ""), answer.content, plain=True)
+
+
+def new_sid(kind: str) -> str:
+    return kind + secrets.token_hex(16)
+
+
+def bearer(token: str = API_TOKEN) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def until(condition: Callable[[], object], *, seconds: float = PATIENCE) -> None:
+    """Look again and again, until it holds or the time is up."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  # what is looked at does not tell when it changes
+            await asyncio.sleep(0.005)
+
+
+async def eventually(ask: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
+    """Ask again and again until the answer is something; that is the result."""
+    async with asyncio.timeout(seconds):
+        while not (answer := await ask()):  # noqa: ASYNC110  # a server is asked, which tells nothing by itself
+            await asyncio.sleep(0.01)
+        return answer
