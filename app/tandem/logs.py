@@ -306,7 +306,9 @@ def setup(settings: Settings, stream: TextIO | None = None) -> None:
     # These tell each request or each frame; a call's own lines say what matters.
     for name in ("httpx", "httpcore", "websockets", "asyncio", "picows"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").setLevel(max(logging.INFO, root.level))
+    # Requests and the steps of starting are for those who look closely; call and server have lines of their own.
+    for name in ("uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.INFO if root.level <= logging.DEBUG else logging.WARNING)
     logging.captureWarnings(True)
 
 

@@ -1,0 +1,151 @@
+"""A simulated call, shown as it runs and summed up afterwards: what `tandem call` and `tandem demo` share."""
+
+from __future__ import annotations
+
+import statistics
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from tandem.screen import Screen
+from tandem.settings import TwilioAccount, is_local
+from tandem.simulators.phone import BargeIn, Turn, When, WhenQuiet
+from tandem.simulators.plan import CallEvent, CallReport
+
+VOICE_PATH: Final = "/twilio/voice"
+REFUSED: Final = (403, 404)
+
+_SHOWN: Final[Mapping[str, tuple[str, str, str]]] = {
+    "dialling": ("carrier", "dials {}", "dim"),
+    "answered": ("carrier", "the server answers", "dim"),
+    "rejected": ("carrier", "the call is rejected: {}", "yellow"),
+    "stream": ("carrier", "media stream open", "dim"),
+    "stream-ended": ("carrier", "media stream ended {}", "dim"),
+    "said": ("carrier", "reads out: {}", "dim"),
+    "ended": ("carrier", "call {}", "dim"),
+    "agent-speaks": ("agent", "speaks", "green"),
+    "agent-quiet": ("agent", "is quiet", "dim green"),
+    "caller-speaks": ("caller", "speaks", "cyan"),
+    "caller-quiet": ("caller", "is quiet", "dim cyan"),
+    "clear": ("agent", "is interrupted: {}", "yellow"),
+    "dtmf": ("caller", "presses {}", "cyan"),
+    "problem": ("problem", "{}", "red"),
+}
+"""Who, what and how of each event that is worth a line."""
+
+
+class Voice:
+    """What the simulated caller says: recordings that come with Tandem."""
+
+    def __init__(self) -> None:
+        folder = resources.files("tandem.simulators") / "speech"
+        self.texts: dict[str, str] = tomllib.loads((folder / "texts.toml").read_text("utf-8"))
+        self._folder = folder
+
+    def audio(self, name: str) -> bytes:
+        return (self._folder / f"{name}.ulaw").read_bytes()
+
+
+SCRIPT: Final[Mapping[str, When]] = {
+    "hello": WhenQuiet(),
+    "opening-hours": WhenQuiet(),
+    "long": WhenQuiet(),
+    "wait": BargeIn(1_500),
+    "goodbye": WhenQuiet(),
+}
+"""Two turns, a long one, a word into its answer, and a goodbye: what is said, and when."""
+
+
+def conversation(voice: Voice) -> list[Turn]:
+    """The script, as turns of the simulated caller."""
+    return [Turn(voice.audio(name), when) for name, when in SCRIPT.items()]
+
+
+def show_event(screen: Screen, event: CallEvent) -> None:
+    """One line for what has just happened."""
+    if event.kind not in _SHOWN:
+        return
+    who, what, style = _SHOWN[event.kind]
+    latency = "" if event.latency_ms is None else f"  ({event.latency_ms:.0f} ms)"
+    screen.say(f"{event.at_ms / 1000:7.2f} s  {who:8} {what.format(event.detail)}{latency}", style)
+
+
+def show_report(screen: Screen, report: CallReport) -> None:
+    """What was measured."""
+    rows = [
+        ["webhook to TwiML", _ms(report.webhook_ms)],
+        ["TwiML to open media stream", _ms(report.upgrade_ms)],
+        ["stream start to first audible sample", _ms(report.first_audio_ms)],
+        ["caller stops to agent audible", _spread(answer.latency_ms for answer in report.answers)],
+        ["caller interrupts to clear", _spread(each.latency_ms for each in report.interruptions if each.latency_ms)],
+        ["agent heard, gaps in it", f"{report.heard_ms / 1000:.1f} s, {report.gap_ms:.0f} ms in {report.underruns}"],
+        ["agent audio thrown away by clear", f"{report.cleared_ms / 1000:.1f} s"],
+    ]
+    screen.table("Latencies", ["what", "measured"], rows)
+
+
+def show_transcript(screen: Screen, record: Mapping[str, Any]) -> None:
+    """The words as the caller heard them."""
+    rows = [
+        [
+            str(line.get("role", "")),
+            str(line.get("text", "")),
+            "interrupted" if line.get("interrupted") else "",
+        ]
+        for line in record.get("transcript", [])
+    ]
+    screen.table("Transcript (as heard)", ["who", "what", ""], rows)
+
+
+async def fetch_record(origin: str, call_id: str, api_token: str) -> Mapping[str, Any] | str:
+    """What the server knows of the call, or why it can't be had."""
+    try:
+        async with httpx.AsyncClient(timeout=5, verify=origin.startswith("https")) as http:
+            answer = await http.get(f"{origin}/calls/{call_id}", headers={"Authorization": f"Bearer {api_token}"})
+    except httpx.HTTPError as error:
+        return f"no transcript: {type(error).__name__}"
+    if answer.status_code == 401:
+        return "no transcript: set API_TOKEN to the server's (it prints one at start when it has none)"
+    if answer.status_code != 200:
+        return f"no transcript: the server answered {answer.status_code}"
+    record = answer.json()
+    return record if isinstance(record, dict) else "no transcript: the server answered something else"
+
+
+def signing_origins(origin: str, public_url: str) -> list[str]:
+    """Which origins the server at `origin` may take for its own, the likeliest first: signatures cover it.
+
+    `public_url` is ours, if it is set: a server with the same configuration has the same. One without has the default.
+    """
+    port = urlsplit(origin).port or (443 if origin.startswith("https") else 80)
+    default = [f"http://localhost:{port}"] if is_local(origin) else []
+    return list(dict.fromkeys([*([public_url] if public_url else []), *default, origin]))
+
+
+def was_refused(report: CallReport) -> bool:
+    """The server did not take us for the carrier."""
+    return report.result == "failed" and any(str(status) in line for line in report.problems for status in REFUSED)
+
+
+def why_refused(account: TwilioAccount) -> str:
+    """What to do about it."""
+    if account.demo:
+        return "refused: the server has keys of its own; set the same TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN here"
+    return "refused: TWILIO_AUTH_TOKEN or PUBLIC_URL of the server differ from those set here"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"
+
+
+def _spread(values: Iterable[float | None]) -> str:
+    found = sorted(value for value in values if value is not None)
+    if not found:
+        return "-"
+    if len(found) == 1:
+        return f"{found[0]:.0f} ms"
+    return f"{statistics.median(found):.0f} ms median, {found[-1]:.0f} ms worst of {len(found)}"

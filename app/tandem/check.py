@@ -1,0 +1,293 @@
+"""`tandem check`: tries what the configuration promises, from this machine, and says what to fix.
+
+Nothing here places or disturbs a call: sessions are opened and closed again, and the one signed request is a status
+callback for a call that does not exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+import socket
+import ssl
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
+
+from tandem.calling import VOICE_PATH
+from tandem.carriers.twilio_webhook import signature
+from tandem.logs import Private
+from tandem.providers_from_env import Choice
+from tandem.screen import Screen
+from tandem.settings import Settings, TwilioAccount, is_local
+from tandem.voices import build, process_config
+from tandem_codecs.format import MULAW_8K
+from tandem_providers.errors import (
+    AuthenticationFailedError,
+    ConnectionFailedError,
+    InvalidConfigError,
+    ProviderError,
+    RateLimitedError,
+)
+from tandem_providers.events import Event, SessionReady
+
+HTTP_SECONDS: Final = 10.0
+
+Verdict = Literal["ok", "warning", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    verdict: Verdict
+    what: str
+    found: str
+    fix: str = ""
+
+
+async def run(screen: Screen, settings: Settings) -> int:
+    """Look at everything and show it. Returns the exit status: 1 when something is wrong."""
+    findings = configuration(settings)
+    with screen.busy("opening a session on each provider"):
+        findings += await asyncio.gather(*(provider(settings, choice) for choice in settings.choices))
+    with screen.busy(f"looking at {settings.origin}"):
+        findings += await public_url(settings)
+    if settings.twilio is not None and not settings.twilio.demo:
+        with screen.busy("asking Twilio"):
+            findings += await twilio(settings.twilio, settings.origin)
+    rows = [[each.verdict, each.what, each.found, each.fix] for each in findings]
+    screen.table("Check", ["", "what", "found", "to do"], rows)
+    wrong = sum(each.verdict == "wrong" for each in findings)
+    screen.say(f"{wrong} to fix" if wrong else "Everything that was tried works.", "red" if wrong else "green")
+    return 1 if wrong else 0
+
+
+def configuration(settings: Settings) -> list[Finding]:
+    """What was said about it when it was read."""
+    names = ", ".join(choice.name for choice in settings.choices)
+    findings = [Finding("ok", "configuration", f"valid; providers: {names}")]
+    findings += [Finding("warning", "configuration", warning) for warning in settings.warnings]
+    if settings.twilio is None:
+        fix = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
+        findings.append(Finding("warning", "carrier", "none is configured; no call can come in", fix))
+    elif settings.twilio.demo:
+        findings.append(
+            Finding("ok", "carrier", "the public demo account (no keys are set): only `tandem call` gets in")
+        )
+    return findings
+
+
+# Providers
+
+
+async def provider(settings: Settings, choice: Choice) -> Finding:
+    """Open a real session, as a call would."""
+    what = f"provider {choice.name}"
+    ready: list[SessionReady] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, SessionReady):
+            ready.append(event)
+
+    voice = build(choice)
+    began = time.monotonic()
+    try:
+        async with (
+            asyncio.timeout(settings.connect_seconds),
+            voice.connect(process_config(settings), note, leg=MULAW_8K) as session,
+        ):
+            took = (time.monotonic() - began) * 1000
+            formats = f"{session.input_format} in, {session.output_format} out"
+    except TimeoutError:
+        seconds = f"{settings.connect_seconds:g} s"
+        return Finding("wrong", what, f"not ready within {seconds}", "check the network, or raise CONNECT_SECONDS")
+    except ProviderError as error:
+        return Finding("wrong", what, str(error), _remedy(error))
+    finally:
+        await voice.close()
+    model = f"model {ready[0].model}, " if ready and ready[0].model else ""
+    return Finding("ok", what, f"session ready in {took:.0f} ms: {model}{formats}")
+
+
+def _remedy(error: ProviderError) -> str:
+    match error:
+        case AuthenticationFailedError():
+            return "check the key, and that its project may use the model"
+        case RateLimitedError(exhausted=True):
+            return "add credit to the account"
+        case RateLimitedError():
+            return "wait, or ask for higher limits"
+        case InvalidConfigError():
+            return "check the provider's variables, the model first"
+        case ConnectionFailedError():
+            return "check the URL, DNS and the firewall"
+    return "try again later; look at the provider's status page"
+
+
+# The public URL
+
+
+async def public_url(settings: Settings) -> list[Finding]:
+    """Can the world find this server at `PUBLIC_URL`, and is it one of ours that answers there?"""
+    origin, what = settings.origin, "public URL"
+    findings: list[Finding] = []
+    demo = settings.twilio is None or settings.twilio.demo
+    if is_local(origin):
+        fix = "set PUBLIC_URL to the https address that your proxy or tunnel gives you"
+        findings.append(Finding("warning" if demo else "wrong", what, f"{origin} is this machine only", fix))
+    else:
+        findings.append(await _dns(origin))
+        if findings[0].verdict == "wrong":
+            return findings
+    answer = await _healthz(origin)
+    if answer.verdict == "ok":
+        findings += [answer, await _upgrade(origin)]
+        if settings.twilio is not None:
+            findings.append(await _signed(settings.twilio, origin))
+    else:
+        # Who has set nothing up yet need not have a server running.
+        findings.append(replace(answer, verdict="warning") if demo and is_local(origin) else answer)
+    return findings
+
+
+async def _dns(origin: str) -> Finding:
+    host = urlsplit(origin).hostname or ""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return Finding("wrong", "DNS", f"{host}: {error.strerror or error}", "create the DNS record, or fix PUBLIC_URL")
+    addresses = sorted({str(entry[4][0]) for entry in found})
+    private = [address for address in addresses if not ipaddress.ip_address(address.partition("%")[0]).is_global]
+    if private:
+        return Finding("warning", "DNS", f"{host} is {', '.join(private)}", "carriers need a public address")
+    return Finding("ok", "DNS", f"{host} is {', '.join(addresses)}")
+
+
+async def _healthz(origin: str) -> Finding:
+    what = "server"
+    try:
+        async with _http() as http:
+            answer = await http.get(f"{origin}/healthz")
+    except httpx.ConnectError as error:
+        if isinstance(_cause(error), ssl.SSLError):
+            return Finding("wrong", "TLS", f"{origin}: {error}", "carriers want a certificate that the world trusts")
+        fix = "start the server (tandem serve), and the proxy or tunnel in front of it"
+        return Finding("wrong", what, f"nothing answers at {origin}", fix)
+    except httpx.HTTPError as error:
+        return Finding("wrong", what, f"{origin}: {type(error).__name__}", "look at the proxy or tunnel")
+    if answer.is_redirect:
+        target = answer.headers.get("location", "")
+        return Finding(
+            "wrong",
+            what,
+            f"{origin} redirects to {target}",
+            "set PUBLIC_URL to where it leads; webhooks are not redirected",
+        )
+    if answer.status_code != 200 or not _is_ours(answer):
+        fix = "let the proxy pass everything on unchanged"
+        return Finding("wrong", what, f"something else answers at {origin} ({answer.status_code})", fix)
+    return Finding("ok", what, f"a Tandem answers at {origin}")
+
+
+def _is_ours(answer: httpx.Response) -> bool:
+    try:
+        body: Any = answer.json()
+    except ValueError:
+        return False
+    return isinstance(body, dict) and body.get("service") == "tandem"
+
+
+async def _upgrade(origin: str) -> Finding:
+    """A WebSocket with a made-up token must come as far as our refusal."""
+    what, address = "WebSocket", f"{origin.replace('http', 'ws', 1)}/twilio/media/{secrets.token_urlsafe(8)}"
+    try:
+        async with connect(address, open_timeout=HTTP_SECONDS, compression=None):
+            return Finding("wrong", what, "a stream without a valid token was accepted", "something else answers there")
+    except InvalidStatus as error:
+        if error.response.status_code == 403:
+            return Finding("ok", what, "upgrades reach the server")
+        found = f"the upgrade was answered with {error.response.status_code}"
+    except (OSError, InvalidHandshake, InvalidMessage, TimeoutError) as error:
+        found = f"no upgrade: {type(error).__name__}"
+    return Finding("wrong", what, found, "let the proxy pass WebSocket upgrades on (Connection and Upgrade headers)")
+
+
+async def _signed(account: TwilioAccount, origin: str) -> Finding:
+    """A callback signed as the carrier would: the running server must have our token and our PUBLIC_URL."""
+    what, url = "signature", f"{origin}/twilio/status"
+    fields = {"AccountSid": account.account_sid, "CallSid": "CA" + secrets.token_hex(16), "CallStatus": "ringing"}
+    headers = {
+        "X-Twilio-Signature": signature(url, list(fields.items()), account.auth_token),
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    try:
+        async with _http() as http:
+            answer = await http.post(url, content=urlencode(fields), headers=headers)
+    except httpx.HTTPError as error:
+        return Finding("wrong", what, f"no answer: {type(error).__name__}", "look at the proxy or tunnel")
+    if answer.is_success:
+        return Finding("ok", what, "the running server accepts what this configuration signs")
+    if answer.status_code == 404:
+        fix = "restart it with this configuration"
+        return Finding("wrong", what, "the running server has other carrier credentials", fix)
+    fix = "give the running server the same TWILIO_AUTH_TOKEN and PUBLIC_URL, and restart it"
+    return Finding("wrong", what, f"the running server refuses it ({answer.status_code})", fix)
+
+
+# Twilio
+
+
+async def twilio(account: TwilioAccount, origin: str) -> list[Finding]:
+    """Is the account good, and does a number lead here?"""
+    base = f"{account.api_url}/2010-04-01/Accounts/{account.account_sid}"
+    try:
+        async with _http(auth=(account.account_sid, account.auth_token)) as http:
+            answer = await http.get(f"{base}.json")
+            if answer.status_code != 200:
+                return [_refused(answer.status_code)]
+            status = answer.json().get("status")
+            if status != "active":
+                return [Finding("wrong", "Twilio account", f"is {status}", "see Twilio's console")]
+            numbers = await http.get(f"{base}/IncomingPhoneNumbers.json", params={"PageSize": "100"})
+            listed = numbers.json().get("incoming_phone_numbers", []) if numbers.status_code == 200 else None
+    except (httpx.HTTPError, ValueError, AttributeError) as error:
+        fix = "check the network and TWILIO_API_URL"
+        return [Finding("wrong", "Twilio account", f"no answer from {account.api_url}: {type(error).__name__}", fix)]
+    return [Finding("ok", "Twilio account", "is active"), _numbers(listed, f"{origin}{VOICE_PATH}")]
+
+
+def _refused(status: int) -> Finding:
+    if status in (401, 403, 404):
+        fix = "copy TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN from Twilio's console again"
+        return Finding("wrong", "Twilio account", f"credentials refused ({status})", fix)
+    return Finding("wrong", "Twilio account", f"Twilio answered {status}", "try again later")
+
+
+def _numbers(listed: list[dict[str, Any]] | None, voice_url: str) -> Finding:
+    what, fix = "Twilio numbers", f"set a number's voice URL (a call comes in: webhook, POST) to {voice_url}"
+    if listed is None:
+        return Finding("warning", what, "can't be listed with these credentials", fix)
+    here = [str(Private(str(each.get("phone_number", "")))) for each in listed if each.get("voice_url") == voice_url]
+    if not here:
+        return Finding("warning", what, f"none of {len(listed)} leads here", fix)
+    return Finding("ok", what, f"{len(here)} of {len(listed)} lead here: {', '.join(here[:5])}")
+
+
+def _http(auth: tuple[str, str] | None = None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=HTTP_SECONDS, auth=auth, follow_redirects=False)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first of all."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        if isinstance(error, ssl.SSLError):
+            break
+        error = deeper
+    return error

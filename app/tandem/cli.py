@@ -1,0 +1,172 @@
+"""The command `tandem`. Exit status: 0 good, 1 the thing tried failed, 2 bad usage or configuration."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from tandem import __version__
+from tandem.screen import Screen
+
+if TYPE_CHECKING:
+    from tandem.settings import Settings
+
+# What a command needs is imported by that command: `tandem check` must not wait for a web framework.
+
+app = typer.Typer(
+    name="tandem",
+    help="A telephony bridge: phone calls in, realtime voice models out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+BAD_USAGE = 2
+SIMULATOR_PORT = 8100
+
+
+def main() -> None:
+    """What the installed command runs."""
+    app(prog_name="tandem")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        Screen().say(f"tandem {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """The command itself."""
+
+
+@app.command()
+def serve() -> None:
+    """Run the server. Everything is set in the environment, or in a file .env in the current folder."""
+    settings = _settings()
+    from tandem import serve as server
+
+    raise typer.Exit(server.serve(settings))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Recording to write: caller left, agent right.")] = Path("call.wav"),
+) -> None:
+    """Start a server with nothing configured, call it, and show what happens and how long it takes."""
+    from tandem.demo import run
+
+    raise typer.Exit(asyncio.run(run(Screen(), out)))
+
+
+@app.command()
+def call(
+    carrier: Annotated[str, typer.Option(help="Whose wire protocol to speak: twilio.")] = "twilio",
+    url: Annotated[str, typer.Option(help="The server. Default: the one on this machine.", show_default=False)] = "",
+    wav: Annotated[
+        Path | None, typer.Option(help="What the caller says. Default: a recorded conversation.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Recording to write: caller left, agent right.", show_default=False)
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Hang up after so long at the latest.")] = 60.0,
+) -> None:
+    """Place a simulated call against a running server, signed with the configured secret."""
+    if carrier != "twilio":
+        _refuse(f"this version speaks for no carrier {carrier!r}; it has: twilio")
+    settings = _settings()
+    from tandem.place import Wish, place
+
+    try:
+        wish = Wish.of(settings, url, wav, out, seconds)
+    except (ValueError, OSError) as error:
+        _refuse(str(error))
+    raise typer.Exit(asyncio.run(place(Screen(), settings, wish)))
+
+
+@app.command()
+def simulate(
+    provider: Annotated[str, typer.Argument(help="Whose servers to simulate: openai.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = SIMULATOR_PORT,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="What goes wrong: NAME, NAME=VALUE, or either with *N for the first N connections only."),
+    ] = None,
+    voice: Annotated[str, typer.Option(help="What it says: speech, tone:HZ, echo or silence.")] = "speech",
+    pace: Annotated[str, typer.Option(help="How fast audio comes: burst, realtime or a factor.")] = "burst",
+    key: Annotated[str, typer.Option(help="The only API key that is good. Default: any.", show_default=False)] = "",
+    faults: Annotated[bool, typer.Option("--faults", help="List the faults there are, and leave.")] = False,
+) -> None:
+    """Run a wire-true provider simulator, with faults, for tests, load and drills."""
+    if provider != "openai":
+        _refuse(f"this version simulates no provider {provider!r}; it has: openai")
+    from tandem.simulators.faults import FAULTS
+    from tandem.simulators.openai import serve as serve_openai
+    from tandem.simulators.openai_script import pace as pace_of
+
+    screen = Screen()
+    if faults:
+        rows = [[name, kind.value or "", kind.default, kind.help] for name, kind in FAULTS.items()]
+        screen.table("Faults", ["name", "value", "default", "what goes wrong"], rows)
+        raise typer.Exit
+
+    def listening(address: str) -> None:
+        screen.say(f"OpenAI simulator on {address}, until Ctrl-C. Point a server at it with:", "bold")
+        screen.say(f"  OPENAI_API_KEY={key or 'anything'} OPENAI_REALTIME_URL={address} tandem serve")
+
+    try:
+        asyncio.run(
+            serve_openai(
+                host,
+                port,
+                fault or (),
+                on_listening=listening,
+                on_report=screen.say,
+                voice=voice,
+                pace=pace_of(pace),
+                key=key or None,
+            )
+        )
+    except ValueError as error:
+        _refuse(str(error))
+    except OSError as error:
+        screen.problem(f"can not listen on {host}:{port}: {error.strerror or error}")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        pass
+
+
+@app.command()
+def check() -> None:
+    """Try the configuration: every provider, the public URL, the carrier; and say what to fix."""
+    settings = _settings()
+    from tandem.check import run
+
+    raise typer.Exit(asyncio.run(run(Screen(), settings)))
+
+
+def _settings() -> Settings:
+    """The configuration, or its problems and exit status 2."""
+    from tandem.settings import SettingsError, current
+
+    try:
+        return current()
+    except SettingsError as error:
+        screen = Screen()
+        for problem in error.problems:
+            screen.problem(f"configuration: {problem}")
+        raise typer.Exit(BAD_USAGE) from None
+
+
+def _refuse(why: str) -> NoReturn:
+    Screen().problem(why)
+    raise typer.Exit(BAD_USAGE)

@@ -1,0 +1,191 @@
+"""`tandem demo`: a real server, a real call over the carrier's wire, nothing to configure; and whether it went well."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from tandem import calling
+from tandem.screen import Screen
+from tandem.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, PREFIXES, Settings
+from tandem.simulators.plan import CallPlan, CallReport
+from tandem.simulators.twilio import place_call
+from tandem_codecs.format import MULAW_8K
+from tandem_codecs.g711 import pcm16_to_mulaw
+
+START_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 10.0
+CALL_SECONDS: Final = 90.0
+REPEATED: Final = ("hello", "opening-hours")
+"""Turns that must come back word for word; the long one is interrupted on purpose."""
+SLICE_MS: Final = 400
+"""So much of a turn's middle must be found in the agent's voice, bit by bit."""
+
+
+class DemoError(Exception):
+    """The demonstration could not be held."""
+
+
+async def run(screen: Screen, out: Path) -> int:
+    """Show everything. Returns the exit status: 0 when the call went well."""
+    token = secrets.token_urlsafe(16)
+    try:
+        with tempfile.TemporaryDirectory(prefix="tandem-demo-") as folder, server(Path(folder), token) as child:
+            with screen.busy("starting the server"):
+                await child.ready()
+            screen.say(f"Tandem listens on {child.origin} (embedded provider: it repeats what it hears)", "bold")
+            screen.say("A simulated phone calls it over Twilio's media stream protocol.")
+            return await _call(screen, child, token, out)
+    except DemoError as error:
+        screen.problem(str(error))
+        return 1
+
+
+async def _call(screen: Screen, child: Child, token: str, out: Path) -> int:
+    voice = calling.Voice()
+    screen.say(f"The caller says: {' / '.join(voice.texts[name] for name in calling.SCRIPT)}")
+    plan = CallPlan(
+        f"{child.origin}{calling.VOICE_PATH}",
+        DEMO_ACCOUNT_SID,
+        DEMO_AUTH_TOKEN,
+        audio=calling.conversation(voice),
+        seconds=CALL_SECONDS,
+        status_url=f"{child.origin}/twilio/status",
+        recording=out,
+    )
+    try:
+        report = await place_call(plan, lambda event: calling.show_event(screen, event))
+    except OSError as error:
+        raise DemoError(f"{out} can not be written: {error.strerror or error}") from None
+    record = await calling.fetch_record(child.origin, report.call_sid, token)
+    if not isinstance(record, str):
+        calling.show_transcript(screen, record)
+    calling.show_report(screen, report)
+    wrong = shortcomings(report, await asyncio.to_thread(agent_side, out), voice)
+    for line in wrong:
+        screen.problem(f"not as it should be: {line}")
+    if wrong:
+        screen.say(child.last_words())
+        return 1
+    screen.say(f"The call went well. Listen to it: {out} (caller left, agent right)", "green")
+    screen.say("Next: put OPENAI_API_KEY, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and PUBLIC_URL into .env, run")
+    screen.say(f"  tandem check && tandem serve   and let your number's voice URL be PUBLIC_URL{calling.VOICE_PATH}")
+    return 0
+
+
+def shortcomings(report: CallReport, agent: bytes, voice: calling.Voice) -> list[str]:
+    """What was not as it must be, for the call that `calling.conversation` plans. `agent` is what was heard, mu-law."""
+    wrong = list(report.problems)
+    if report.result != "completed":
+        wrong.append(f"the call ended as {report.result}")
+    if report.first_audio_ms is None:
+        wrong.append("the agent was never heard")
+    for name in REPEATED:
+        audio = voice.audio(name)
+        half, size = len(audio) // 2, MULAW_8K.size(SLICE_MS)
+        if audio[half - size // 2 : half + size // 2] not in agent:
+            wrong.append(f"the agent did not repeat {voice.texts[name]!r}")
+    if len(report.answers) < len(REPEATED):
+        wrong.append(f"only {len(report.answers)} turns were answered")
+    if not [each for each in report.interruptions if each.cleared_ms is not None]:
+        wrong.append("the interruption did not silence the agent")
+    if report.underruns:
+        wrong.append(f"the agent's voice had {report.underruns} gaps, {report.gap_ms:.0f} ms in all")
+    return wrong
+
+
+def agent_side(path: Path) -> bytes:
+    """The agent's side of a recording, as the mu-law that it came as. Blocks."""
+    with wave.open(str(path)) as file:
+        frames = file.readframes(file.getnframes())
+    return pcm16_to_mulaw(memoryview(frames).cast("h")[1::2].tobytes())
+
+
+class Child:
+    """The server, a process of its own, as a user would start it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.origin = f"http://localhost:{port}"
+        self._process = process
+        self._log = log
+
+    async def ready(self) -> None:
+        """Return when it takes calls.
+
+        Raises:
+            DemoError: it ended, or it took too long.
+        """
+        try:
+            async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(verify=False) as http:  # noqa: S501  # loopback, no TLS
+                while self._process.poll() is None:
+                    try:
+                        if (await http.get(f"{self.origin}/readyz")).status_code == 200:
+                            return
+                    except httpx.TransportError:
+                        pass
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise DemoError(f"the server was not ready within {START_SECONDS:.0f} s\n{self.last_words()}") from None
+        raise DemoError(f"the server ended with status {self._process.returncode}\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-5:])
+
+
+@contextmanager
+def server(folder: Path, api_token: str) -> Iterator[Child]:
+    """A server on a free port that is stopped at the end. `folder` has no .env in it, and gets the log."""
+    port = free_port()
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tandem", "serve"],
+            cwd=folder,
+            env=environment(port, api_token),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield Child(process, port, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def environment(port: int, api_token: str) -> dict[str, str]:
+    """The environment without anything of ours that may be set in it: the demonstration needs, and uses, no keys."""
+    ours = {name.upper() for name in Settings.model_fields}
+    kept = {name: value for name, value in os.environ.items() if name not in ours and not name.startswith(PREFIXES)}
+    return kept | {
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "PUBLIC_URL": f"http://localhost:{port}",
+        "PROVIDERS": "echo",
+        "API_TOKEN": api_token,
+        "LOG_FORMAT": "json",
+    }
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

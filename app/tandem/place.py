@@ -1,0 +1,99 @@
+"""`tandem call`: one call against a running server, from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tandem import calling
+from tandem.screen import Screen
+from tandem.settings import Settings, TwilioAccount, origin_of
+from tandem.simulators.phone import Turn
+from tandem.simulators.plan import CallPlan, CallReport
+from tandem.simulators.twilio import place_call
+from tandem_codecs.format import MULAW_8K
+from tandem_codecs.wav import read_wav
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for on the command line, checked."""
+
+    origin: str
+    """Where the server is."""
+    path: str
+    account: TwilioAccount
+    audio: bytes | Sequence[Turn]
+    out: Path | None
+    seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings, url: str, wav: Path | None, out: Path | None, seconds: float) -> Wish:
+        """Read what there is to read.
+
+        Raises:
+            ValueError: the URL, the file or the settings are of no use; says why.
+            OSError: the file can't be read.
+        """
+        if settings.twilio is None:
+            raise ValueError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: calls are signed with the server's; set them")
+        if url and "://" not in url:
+            url = f"http://{url}"
+        parts = urlsplit(url or _here(settings))
+        try:
+            origin = origin_of(f"{parts.scheme}://{parts.netloc}")
+        except ValueError as error:
+            raise ValueError(f"--url {url}: {error}") from None
+        path = parts.path if parts.path not in ("", "/") else calling.VOICE_PATH
+        audio = read_wav(wav, MULAW_8K) if wav is not None else calling.conversation(calling.Voice())
+        if out is not None and not out.absolute().parent.is_dir():
+            raise ValueError(f"--out {out}: there is no such folder")
+        return cls(origin, path, settings.twilio, audio, out, seconds)
+
+
+def _here(settings: Settings) -> str:
+    """The server of these settings, as seen from this machine."""
+    host = {"0.0.0.0": "localhost", "::": "localhost", "127.0.0.1": "localhost"}.get(settings.host, settings.host)  # noqa: S104  # nothing is bound here
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+async def place(screen: Screen, settings: Settings, wish: Wish) -> int:
+    """Place the call and show it. Returns the exit status."""
+    report = await _call(screen, settings, wish)
+    calling.show_report(screen, report)
+    if calling.was_refused(report):
+        screen.problem(calling.why_refused(wish.account))
+        return 1
+    if report.result == "completed":
+        record = await calling.fetch_record(wish.origin, report.call_sid, settings.api_token.get_secret_value())
+        if isinstance(record, str):
+            screen.say(record, "yellow")
+        else:
+            calling.show_transcript(screen, record)
+    if report.recording is not None:
+        screen.say(f"recorded in {report.recording} (caller left, agent right)")
+    verdict = "the call went well" if report.went_well else f"the call did not go well ({report.result})"
+    screen.say(verdict, "green" if report.went_well else "red")
+    return 0 if report.went_well else 1
+
+
+async def _call(screen: Screen, settings: Settings, wish: Wish) -> CallReport:
+    """A server knows its own name and signs for that; which name that is, it does not tell: try what is likely."""
+    origins = calling.signing_origins(wish.origin, settings.public_url)
+    while True:
+        origin = origins.pop(0)
+        plan = CallPlan(
+            f"{origin}{wish.path}",
+            wish.account.account_sid,
+            wish.account.auth_token,
+            audio=wish.audio,
+            seconds=wish.seconds,
+            via=wish.origin if wish.origin != origin else "",
+            status_url=f"{origin}/twilio/status",
+            recording=wish.out,
+        )
+        report = await place_call(plan, lambda event: calling.show_event(screen, event))
+        if not origins or not calling.was_refused(report):
+            return report
