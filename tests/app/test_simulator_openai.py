@@ -2,136 +2,123 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
 import pytest
 from openai import AsyncOpenAI
-from openai.types.realtime import RealtimeServerEvent
-from pydantic import BaseModel
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from realtime_client import MODEL, dial, hum, kinds, of, quiet, sound, validate
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
-from tandem.simulators.openai import OpenAISimulator
-from tandem.simulators.openai_outlet import UNKNOWN_EVENTS
+from tandem.simulators.openai import OpenAISimulator, serve
+from tandem.simulators.openai_script import FunctionCall, Reply
 
-EVENT_TYPES: dict[str, type[BaseModel]] = {
-    get_args(each.model_fields["type"].annotation)[0]: each for each in get_args(get_args(RealtimeServerEvent)[0])
-}
-MULAW = {"type": "audio/pcmu"}
-
-
-def validate(event: dict[str, Any]) -> None:
-    """Hold an event against the vendor's own type for it."""
-    if event["type"] not in UNKNOWN_EVENTS:
-        EVENT_TYPES[event["type"]].model_validate(event)
-
-
-class Plain:
-    """A client that knows nothing but JSON."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-        self.seen: list[dict[str, Any]] = []
-
-    async def send(self, kind: str, **fields: Any) -> None:
-        await self.socket.send(json.dumps({"type": kind, **fields}))
-
-    async def append(self, audio: bytes) -> None:
-        await self.send("input_audio_buffer.append", audio=base64.b64encode(audio).decode())
-
-    async def receive(self) -> dict[str, Any]:
-        event: dict[str, Any] = json.loads(await self.socket.recv())
-        validate(event)
-        self.seen.append(event)
-        return event
-
-    async def until(self, kind: str) -> dict[str, Any]:
-        """The next event of that type; those before it are kept in `seen`."""
-        while True:
-            event = await self.receive()
-            if event["type"] == kind:
-                return event
-
-    async def error(self) -> dict[str, Any]:
-        error: dict[str, Any] = (await self.until("error"))["error"]
-        return error
-
-    async def set_up(self, **session: Any) -> dict[str, Any]:
-        await self.until("session.created")
-        await self.send("session.update", session={"type": "realtime", **session})
-        updated: dict[str, Any] = (await self.until("session.updated"))["session"]
-        self.seen.clear()
-        return updated
-
-    async def ended(self) -> ConnectionClosed:
-        """Read on until the end; answers how it came."""
-        try:
-            while True:
-                await self.receive()
-        except ConnectionClosed as end:
-            return end
-
-    def kinds(self) -> list[str]:
-        return [event["type"] for event in self.seen]
+TOOL = {"type": "function", "name": "get_weather", "description": "", "parameters": {"type": "object"}}
 
 
 @asynccontextmanager
-async def plain(simulator: OpenAISimulator, **headers: str) -> AsyncIterator[Plain]:
-    url = f"{simulator.url}?model=gpt-realtime-2.1"
-    sent = {"Authorization": "Bearer sk-test", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    async with connect(url, additional_headers=sent, max_size=None, compression=None) as socket:
-        yield Plain(socket)
+async def vendor(simulator: OpenAISimulator, **session: Any) -> AsyncIterator[AsyncRealtimeConnection]:
+    """The vendor's own client, set up; afterwards everything that was sent to it is checked."""
+    asked: Any = {"type": "realtime", **session}
+    async with (
+        AsyncOpenAI(api_key="sk-test", websocket_base_url=simulator.base_url) as client,
+        client.realtime.connect(model=MODEL) as connection,
+    ):
+        assert (await connection.recv()).type == "session.created"
+        await connection.session.update(session=asked)
+        await until(connection, "session.updated")
+        yield connection
+    for session_ in simulator.sessions:
+        for event in session_.record.events():
+            validate(event)
 
 
-def tone(milliseconds: int, level: int = 8000) -> bytes:
-    """A hum in 24 kHz PCM."""
-    samples = level * np.sin(2 * np.pi * 300 / 24000 * np.arange(24 * milliseconds))
-    return samples.astype("<i2").tobytes()
+async def until(connection: AsyncRealtimeConnection, kind: str) -> Any:
+    async for event in connection:
+        if event.type == kind:
+            return event
+    raise AssertionError(f"the connection ended before any {kind}")
 
 
-def silence(milliseconds: int) -> bytes:
-    return bytes(48 * milliseconds)
+def base64_of(audio: bytes) -> str:
+    return base64.b64encode(audio).decode()
 
 
-def audio_of(events: list[dict[str, Any]]) -> bytes:
-    return b"".join(
-        base64.b64decode(event["delta"]) for event in events if event["type"] == "response.output_audio.delta"
-    )
+# The vendor's own client.
 
 
-async def test_the_vendors_own_client_holds_a_turn() -> None:
-    async with OpenAISimulator(script=["Hello there, caller."], extras=False) as simulator:
-        client = AsyncOpenAI(api_key="sk-test", websocket_base_url=simulator.base_url)
-        async with client.realtime.connect(model="gpt-realtime-2.1") as connection:
-            assert (await connection.recv()).type == "session.created"
-            await connection.session.update(session={"type": "realtime", "instructions": "Be kind."})
-            await connection.response.create()
-            transcript = ""
-            async for event in connection:
-                if event.type == "response.output_audio_transcript.delta":
-                    transcript += event.delta
-                if event.type == "response.done":
-                    assert event.response.status == "completed"
-                    assert event.response.usage is not None
-                    break
+async def test_a_plain_turn() -> None:
+    async with OpenAISimulator(script=["Hello there, caller."]) as simulator, vendor(simulator) as connection:
+        await connection.response.create()
+        transcript, audio = "", b""
+        async for event in connection:
+            if event.type == "response.output_audio_transcript.delta":
+                transcript += event.delta
+            elif event.type == "response.output_audio.delta":
+                audio += base64.b64decode(event.delta)
+            elif event.type == "response.done":
+                break
+        assert event.type == "response.done"
+        assert event.response.status == "completed"
+        assert event.response.usage is not None
         assert transcript == "Hello there, caller."
-        for sent in simulator.sessions[0].record.events():
-            validate(sent)
-        await client.close()
+        assert len(audio) == 24 * 2 * 60 * len(transcript)
+
+
+async def test_a_barge_in_and_a_truncation() -> None:
+    async with OpenAISimulator(seconds=30.0, pace=4.0) as simulator, vendor(simulator) as connection:
+        await connection.response.create()
+        item_id = (await until(connection, "response.output_audio.delta")).item_id
+        await connection.input_audio_buffer.append(audio=base64_of(hum(200)))
+        await until(connection, "input_audio_buffer.speech_started")
+        done = await until(connection, "response.done")
+        assert done.response.status == "cancelled"
+        assert done.response.status_details.reason == "turn_detected"
+        truncate = connection.conversation.item.truncate
+        await truncate(item_id=item_id, content_index=0, audio_end_ms=29_000)
+        error = (await until(connection, "error")).error
+        assert "is already shorter than 29000ms" in error.message
+        await truncate(item_id=item_id, content_index=0, audio_end_ms=50)
+        assert (await until(connection, "conversation.item.truncated")).audio_end_ms == 50
+
+
+async def test_a_function_call() -> None:
+    script = [Reply("One moment.", (FunctionCall("get_weather", '{"city":"Rome"}'),)), Reply("It is sunny.")]
+    async with OpenAISimulator(script=script) as simulator, vendor(simulator, tools=[TOOL]) as connection:
+        await connection.response.create()
+        call = await until(connection, "response.function_call_arguments.done")
+        assert (call.name, call.arguments) == ("get_weather", '{"city":"Rome"}')
+        await until(connection, "response.done")
+        item: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+        await connection.conversation.item.create(item=item)
+        await connection.response.create()
+        spoken = await until(connection, "response.output_audio_transcript.done")
+        assert spoken.transcript == "It is sunny."
+
+
+async def test_text() -> None:
+    async with OpenAISimulator() as simulator, vendor(simulator, output_modalities=["text"]) as connection:
+        text = [{"type": "input_text", "text": 'Please say exactly: "Four words of text."'}]
+        item: Any = {"type": "message", "role": "user", "content": text}
+        await connection.conversation.item.create(item=item)
+        await connection.response.create()
+        assert (await until(connection, "response.output_text.done")).text == "Four words of text."
+
+
+# A plain one.
 
 
 async def test_a_plain_turn_has_the_exact_trace() -> None:
-    async with OpenAISimulator(script=["One two"], seconds=0.25, extras=False) as simulator, plain(simulator) as client:
+    async with OpenAISimulator(script=["One two"], seconds=0.25) as simulator, dial(simulator.url) as client:
         await client.set_up()
-        await client.send("response.create")
-        done = await client.until("response.done")
-    kinds = [kind for kind in client.kinds() if not kind.endswith(("audio.delta", "transcript.delta"))]
-    assert kinds == [
+        done = await client.respond()
+    trace = [kind for kind in kinds(client.seen) if not kind.endswith(("audio.delta", "transcript.delta"))]
+    assert trace == [
         "response.created",
         "rate_limits.updated",
         "response.output_item.added",
@@ -144,87 +131,163 @@ async def test_a_plain_turn_has_the_exact_trace() -> None:
         "response.output_item.done",
         "response.done",
     ]
-    assert done["response"]["output"][0]["content"] == [{"type": "output_audio", "transcript": "One two"}]
-    assert len(audio_of(client.seen)) == 12000
+    assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": "One two"}]
+    assert len(sound(client.seen)) == 12000
 
 
 async def test_a_turn_is_heard_committed_answered_and_transcribed() -> None:
-    async with OpenAISimulator(seconds=0.2) as simulator, plain(simulator) as client:
+    async with OpenAISimulator(seconds=0.2) as simulator, dial(simulator.url) as client:
         await client.set_up(audio={"input": {"transcription": {"model": "gpt-transcribe"}}})
-        await client.append(silence(500) + tone(1000) + silence(600))
+        await client.append(quiet(500) + hum(1000) + quiet(600))
         heard = await client.until("conversation.item.input_audio_transcription.completed")
-        started = next(event for event in client.seen if event["type"] == "input_audio_buffer.speech_started")
-        stopped = next(event for event in client.seen if event["type"] == "input_audio_buffer.speech_stopped")
-        assert started["audio_start_ms"] == 200
-        assert stopped["audio_end_ms"] == 1700
-        assert heard["item_id"] == started["item_id"] == stopped["item_id"]
-        assert heard["transcript"] == "caller spoke 1.5 s"
+    (started,) = of(client.seen, "input_audio_buffer.speech_started")
+    (stopped,) = of(client.seen, "input_audio_buffer.speech_stopped")
+    assert (started["audio_start_ms"], stopped["audio_end_ms"]) == (200, 1700)
+    assert heard["item_id"] == started["item_id"] == stopped["item_id"]
+    assert heard["transcript"] == "caller spoke 1.5 s"
     order = ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done", "response.created"]
-    places = [client.kinds().index(kind) for kind in order]
+    places = [kinds(client.seen).index(kind) for kind in order]
     assert places == sorted(places)
 
 
-async def test_barge_in_cancels_what_is_being_generated() -> None:
-    async with OpenAISimulator(seconds=30, pace=1.0, extras=False) as simulator, plain(simulator) as client:
+async def test_what_a_client_did_can_be_inspected() -> None:
+    async with OpenAISimulator() as simulator:
+        async with dial(simulator.url, query=f"model={MODEL}&x=1", OpenAI_Safety_Identifier="abc") as client:
+            await client.set_up(instructions="Be kind.")
+            await client.append(quiet(60))
+            session = await simulator.session(1)
+            await session.until(lambda session: session.record.appends == 1)
+        await session.closed()
+    assert session.headers["authorization"] == "Bearer sk-test"
+    assert session.headers["openai-safety-identifier"] == "abc"
+    assert session.query == {"model": MODEL, "x": "1"}
+    assert session.record.messages("session.update")[0]["session"]["instructions"] == "Be kind."
+    assert bytes(session.record.audio) == quiet(60)
+    assert session.close_code == 1000
+    assert session.report().startswith("session 1: 0.0 s, heard 0.1 s, said 0.0 s in 0 responses; closed with 1000")
+
+
+async def test_speech_in_real_time_goes_on_by_itself() -> None:
+    async with OpenAISimulator(seconds=0.3, pace=3.0, latency=0.02) as simulator, dial(simulator.url) as client:
         await client.set_up()
-        await client.send("response.create")
-        await client.until("response.output_audio.delta")
-        await client.append(tone(200))
-        await client.until("input_audio_buffer.speech_started")
-        done = await client.until("response.done")
-    assert done["response"]["status"] == "cancelled"
-    assert done["response"]["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
-    assert done["response"]["output"][0]["status"] == "incomplete"
+        begun = asyncio.get_running_loop().time()
+        await client.respond()
+        assert 0.11 <= asyncio.get_running_loop().time() - begun < 2
 
 
-async def test_truncating_goes_no_further_than_what_was_said() -> None:
-    async with OpenAISimulator(seconds=1.0) as simulator, plain(simulator) as client:
-        await client.set_up()
-        await client.send("response.create")
-        item = (await client.until("response.done"))["response"]["output"][0]["id"]
-        await client.send("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=1001)
-        error = await client.error()
-        assert error["message"] == "Audio content of 1000ms is already shorter than 1001ms"
-        assert error["code"] is None
-        await client.send("conversation.item.truncate", item_id=item, content_index=0, audio_end_ms=400)
-        await client.until("conversation.item.truncated")
-        assert simulator.sessions[0].record.truncations == [{"item_id": item, "content_index": 0, "audio_end_ms": 400}]
+async def test_many_sessions_at_once() -> None:
+    async with OpenAISimulator(seconds=0.5) as simulator:
+
+        async def call() -> int:
+            async with dial(simulator.url) as client:
+                await client.set_up()
+                await client.respond()
+                return len(sound(client.seen))
+
+        assert await asyncio.gather(*(call() for _ in range(30))) == [24_000] * 30
+        assert len(simulator.sessions) == 30
 
 
-async def test_a_cancel_that_comes_too_late_is_told_so() -> None:
-    async with OpenAISimulator(seconds=0.1) as simulator, plain(simulator) as client:
-        await client.set_up()
-        await client.send("response.cancel", event_id="mine")
-        error = await client.error()
-        assert error["code"] == "response_cancel_not_active"
-        assert error["event_id"] == "mine"
+# The door.
 
 
-async def test_an_unknown_session_field_refuses_the_whole_update() -> None:
-    async with OpenAISimulator() as simulator, plain(simulator) as client:
-        await client.set_up(instructions="first")
-        await client.send("session.update", session={"type": "realtime", "instructions": "second", "temperature": 0.8})
-        error = await client.error()
-        assert (error["code"], error["param"]) == ("unknown_parameter", "session.temperature")
-        engine = simulator.sessions[0].engine
-        assert engine is not None
-        assert engine.settings.wire["instructions"] == "first"
-
-
-async def test_a_reset_is_seen_by_the_client() -> None:
-    async with OpenAISimulator(faults=["cut"], seconds=2) as simulator, plain(simulator) as client:
-        await client.set_up()
-        await client.send("response.create")
-        assert (await client.ended()).rcvd is None
-
-
-@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
-async def test_a_refused_handshake(status: int) -> None:
-    async with OpenAISimulator(faults=[f"refuse={status}*1", "retry-after=7"]) as simulator:
-        with pytest.raises(InvalidStatus) as refusal:
-            async with plain(simulator):
-                pass
-        assert refusal.value.response.status_code == status
-        assert refusal.value.response.headers["Retry-After"] == "7"
-        async with plain(simulator) as client:
+async def test_a_key_is_wanted() -> None:
+    async with OpenAISimulator(key="sk-right") as simulator:
+        for key in ("", "sk-wrong"):
+            with pytest.raises(InvalidStatus) as refusal:
+                async with dial(simulator.url, key=key):
+                    pass
+            assert refusal.value.response.status_code == 401
+            assert b"invalid_api_key" in refusal.value.response.body
+        async with dial(simulator.url, key="sk-right") as client:
             await client.until("session.created")
+
+
+async def test_a_bad_key_may_be_refused_late() -> None:
+    async with OpenAISimulator(key="sk-right", key_refusal="late") as simulator, dial(simulator.url) as client:
+        assert (await client.error())["code"] == "invalid_api_key"
+        end = (await client.end()).rcvd
+    assert end is not None
+    assert (end.code, end.reason) == (3000, "invalid_request_error.invalid_api_key")
+
+
+async def test_a_browsers_key_comes_as_a_subprotocol() -> None:
+    protocols: Any = ["realtime", "openai-insecure-api-key.sk-test"]
+    async with (
+        OpenAISimulator(key="sk-test") as simulator,
+        connect(f"{simulator.url}?model={MODEL}", subprotocols=protocols) as socket,
+    ):
+        assert socket.subprotocol == "realtime"
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [("", "missing_model"), ("model=gpt-live-1", "invalid_model"), (f"model={MODEL}&intent=chat", "invalid_intent")],
+)
+async def test_a_bad_query_is_refused_after_the_handshake(query: str, code: str) -> None:
+    async with OpenAISimulator() as simulator, dial(simulator.url, query=query) as client:
+        assert (await client.error())["code"] == code
+        end = (await client.end()).rcvd
+    assert end is not None
+    assert (end.code, end.reason) == (4000, f"invalid_request_error.{code}")
+
+
+async def test_the_beta_header_is_refused() -> None:
+    async with OpenAISimulator() as simulator, dial(simulator.url, OpenAI_Beta="realtime=v1") as client:
+        assert (await client.error())["code"] == "beta_api_shape_disabled"
+        assert await client.close_code() == 4000
+
+
+async def test_other_addresses_are_not_found() -> None:
+    async with OpenAISimulator() as simulator:
+        with pytest.raises(InvalidStatus) as refusal:
+            async with dial(simulator.url.replace("realtime", "elsewhere")):
+                pass
+    assert refusal.value.response.status_code == 404
+
+
+async def test_leaving_closes_all_connections() -> None:
+    async with OpenAISimulator() as simulator:
+        connection = dial(simulator.url)
+        client = await connection.__aenter__()
+        await client.until("session.created")
+        ending = asyncio.create_task(client.close_code())
+    assert await ending == 1001
+    await connection.__aexit__(None, None, None)
+
+
+async def test_a_bug_of_the_simulator_is_not_hidden() -> None:
+    simulator = OpenAISimulator(voice="echo", script=[Reply("x", voice="no such voice")])
+    await simulator.__aenter__()
+    async with dial(simulator.url) as client:
+        await client.set_up()
+        await client.send("response.create")
+        assert await client.close_code() is None
+    with pytest.raises(ExceptionGroup) as bug:
+        await simulator.__aexit__(None, None, None)
+    assert bug.group_contains(ValueError, match="no voice")
+
+
+async def test_serving_for_a_command_line() -> None:
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    reports: asyncio.Queue[str] = asyncio.Queue()
+    serving = asyncio.create_task(
+        serve(
+            "127.0.0.1",
+            0,
+            ["refuse=429*1"],
+            on_listening=listening.set_result,
+            on_report=reports.put_nowait,
+            voice="tone:440",
+        )
+    )
+    url = await listening
+    with pytest.raises(InvalidStatus):
+        async with dial(url):
+            pass
+    assert await reports.get() == "session 1: refused with HTTP 429; faults: refuse"
+    async with dial(url) as client:
+        await client.until("session.created")
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving

@@ -17,6 +17,7 @@ import json
 import logging
 import random
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
@@ -26,6 +27,7 @@ from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websockets
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from tandem.simulators.faults import faults_of_connection, parse_fault
@@ -85,7 +87,7 @@ class OpenAISimulator:
         self._server: Server | None = None
         self._count = 0
         self._accepted: dict[ServerConnection, SimulatedSession] = {}
-        self._hanging: set[ServerConnection] = set()
+        self._connections: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
         self._arrival = asyncio.Event()
         self._bugs: list[Exception] = []
 
@@ -111,6 +113,7 @@ class OpenAISimulator:
             max_size=_MAX_MESSAGE,
             open_timeout=None,  # a handshake that hangs is one of our faults
             close_timeout=2,
+            create_connection=self._connect,  # type: ignore[arg-type]  # called like the class that it stands for
             logger=_QUIET,
             server_header=None,
         )
@@ -120,8 +123,10 @@ class OpenAISimulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for connection in self._hanging:
-            connection.transport.abort()
+        # The library waits for handshakes; those that hang never end.
+        for connection in list(self._connections):
+            if connection.state is State.CONNECTING:
+                connection.transport.abort()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -138,6 +143,11 @@ class OpenAISimulator:
             await self._arrival.wait()
 
     # The handshake.
+
+    def _connect(self, *arguments: Any, **fields: Any) -> ServerConnection:
+        connection = ServerConnection(*arguments, **fields)
+        self._connections.add(connection)
+        return connection
 
     async def _greet(self, connection: ServerConnection, request: Request) -> Response | None:
         self._count += 1
@@ -175,11 +185,9 @@ class OpenAISimulator:
         return bool(key) if self.options.key is None else key == self.options.key
 
     async def _hang(self, connection: ServerConnection, session: SimulatedSession) -> None:
-        self._hanging.add(connection)
         try:
             await connection.wait_closed()
         finally:
-            self._hanging.discard(connection)
             session.close_code = BROKEN
             self._over(session)
 
