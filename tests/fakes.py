@@ -390,8 +390,10 @@ class FakeProvider:
         finally:
             if session is not None:
                 session.end()
-            await self._steps()
-            self.open -= 1
+            try:
+                await self._steps()
+            finally:  # a second cancellation does not wait for politeness
+                self.open -= 1
 
     def process_audio_stream(
         self, audio_in: AsyncIterable[bytes], config: ProcessConfig

@@ -13,7 +13,7 @@ from typing import Final
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_8K, PCM16_16K, PCM16_24K, AudioFormat
 from tandem_providers.commands import Command
 from tandem_providers.config import ProcessConfig
-from tandem_providers.errors import ProviderError, ProviderUnavailableError, SessionClosedError
+from tandem_providers.errors import InvalidConfigError, ProviderError, ProviderUnavailableError, SessionClosedError
 from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady
 from tandem_providers.fallback import Attempt, Breaker, Plan
 from tandem_providers.kept import Kept
@@ -235,11 +235,11 @@ class ClientSession:
         self, stack: AsyncExitStack, provider: Provider, events: Gate, seconds: float
     ) -> tuple[Session, Line] | ProviderError:
         """A ready session, which `stack` then closes, or why there is none."""
-        leg = self.input_format
         try:
+            connecting = provider.connect(self._config, events, leg=self.input_format)
             async with asyncio.timeout(seconds):
-                session = await stack.enter_async_context(provider.connect(self._config, events, leg=leg))
-            return session, Line(session, leg, self._emit)
+                session = await stack.enter_async_context(connecting)
+            return session, self._line_to(session)
         except ProviderError as error:
             return error
         except TimeoutError:
@@ -247,7 +247,13 @@ class ClientSession:
             return ProviderUnavailableError(message, provider=provider.name, code="attempt_timeout")
         except Exception as error:
             logger.exception("provider %s failed in a way that it must not", provider.name)
-            return ProviderUnavailableError(f"failed with {type(error).__name__}", provider=provider.name)
+            return ProviderError(f"failed with {type(error).__name__}", provider=provider.name, code="internal")
+
+    def _line_to(self, session: Session) -> Line:
+        try:
+            return Line(session, self.input_format, self._emit)
+        except ValueError as error:
+            raise InvalidConfigError(str(error), provider=session.provider) from error
 
     def _record(self, plan: Plan, attempt: Attempt, began: float, error: ProviderError | None) -> None:
         now = asyncio.get_running_loop().time()
