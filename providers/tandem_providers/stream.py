@@ -52,6 +52,11 @@ class EventStream:
         self._error: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Events that have not been read yet."""
+        return len(self._events)
+
     def send(self, command: Command) -> None:
         """Tell the provider something. Does nothing after the end."""
         self._line.send(command)

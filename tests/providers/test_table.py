@@ -1,0 +1,68 @@
+"""The kinds of providers, and the names that the package offers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import is_dataclass
+
+import pytest
+
+import tandem_providers
+from tandem_codecs.format import MULAW_8K
+from tandem_providers import Client, Echo, InvalidConfigError, OpenAIRealtime, ProcessConfig, WebSocketProvider
+from tandem_providers.options import option_infos
+from tandem_providers.table import KINDS, ProviderKind
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_each_row_builds_an_instance_under_its_own_name(kind: ProviderKind) -> None:
+    assert is_dataclass(kind.options)
+    infos = option_infos(kind.options)
+    assert infos, "options are declared with `option`"
+    assert all(info.help for info in infos.values())
+    keys = {name: "planted" for name, info in infos.items() if info.secret}
+    provider = kind.build(kind.options(**keys), f"{kind.name}@other")
+    assert provider.name == f"{kind.name}@other"
+    assert provider.capabilities.input_formats
+    assert "planted" not in repr(provider) + repr(kind.options(**keys))
+
+
+def test_rows_by_name_and_in_order() -> None:
+    assert list(KINDS) == ["openai", "echo"]
+    assert all(name == kind.name for name, kind in KINDS.items())
+
+
+def test_no_environment_name_belongs_to_two_kinds_by_accident() -> None:
+    names = [name for kind in KINDS.values() for info in option_infos(kind.options).values() for name in info.env]
+    assert len(names) == len(set(names))
+
+
+def test_openai_by_its_options() -> None:
+    provider = OpenAIRealtime(api_key="planted", voice="cedar")
+    assert isinstance(provider, WebSocketProvider)
+    assert provider.name == "openai"
+    assert MULAW_8K in provider.capabilities.input_formats
+    assert OpenAIRealtime(api_key="planted", name="backup").name == "backup"
+    with pytest.raises(TypeError):
+        OpenAIRealtime(api_key="planted", colour="blue")
+    with pytest.raises(InvalidConfigError):
+        OpenAIRealtime()
+
+
+async def test_the_names_of_the_contract_are_there() -> None:
+    for name in tandem_providers.__all__:
+        assert hasattr(tandem_providers, name), name
+    assert tandem_providers.__all__ == sorted(tandem_providers.__all__)
+    assert repr(Client(OpenAIRealtime(api_key="planted"), Echo())) == "Client(openai, echo)"
+    assert ProcessConfig().functions == ()
+
+
+def test_importing_the_library_starts_nothing() -> None:
+    program = """
+import sys, threading, asyncio
+import tandem_providers
+assert threading.active_count() == 1
+assert not [m for m in sys.modules if m.split(".")[0] in ("tandem", "fastapi", "uvicorn", "pydantic")]
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=30, check=True)
