@@ -531,6 +531,19 @@ async def test_a_stream_that_is_refused_goes_on_to_the_action() -> None:
     assert [form.get("StreamEvent") for form in errors] == ["stream-error"]
 
 
+async def test_a_server_that_closes_in_anger() -> None:
+    async def refuse(bridge: FakeBridge, websocket: WebSocket, stream: TwilioStream) -> None:
+        await websocket.close(1008, "who are you")
+
+    bridge = FakeBridge()
+    bridge.stream = refuse
+    async with running(bridge):
+        report = await place_call(plan(bridge))
+    assert (report.ended_by, report.close_code) == ("server", 1008)
+    assert report.problems == ("31921 the server closed the stream: 1008 who are you",)
+    assert not report.went_well
+
+
 async def test_documents_that_lead_in_a_circle_end() -> None:
     bridge = FakeBridge()
     bridge.answer = lambda: Response("<Response><Redirect>/twilio/voice</Redirect></Response>", media_type="text/xml")

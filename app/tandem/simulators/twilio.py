@@ -38,6 +38,9 @@ CLOSE_SECONDS: Final = 3.0
 STUCK_SECONDS: Final = 10.0
 """How long after the time limit a server may keep us from sending."""
 
+_INTENDED: Final = (1000, 1005)
+"""Close codes of a server that is done; 1005 is a close frame without one. Any other is a complaint, or a crash."""
+
 EndedBy = Literal["caller", "server", "limit", "fault"]
 
 
@@ -187,6 +190,8 @@ class _Call:
             )
         self._close_code = socket.close_code
         self._problems += line.errors
+        if self._ended_by == "server" and self._close_code not in _INTENDED:
+            self._problem(f"31921 the server closed the stream: {self._close_code} {socket.close_reason}".rstrip())
         self._tell("stream-ended", f"by {self._ended_by}")
         self._post(verb, identity, "stream-stopped")
         return self._ended_by != "server"
