@@ -108,14 +108,3 @@ def _check_value(name: str, kind: FaultKind, value: str) -> None:
 def faults_of_connection(faults: Iterable[Fault], number: int) -> dict[str, str]:
     """The faults that hold for connection `number` (counted from 1): name to value."""
     return {fault.name: fault.value for fault in faults if fault.first is None or number <= fault.first}
-
-
-def help_table() -> str:
-    """The table, to be printed by a command line's help."""
-    lines = []
-    for name, kind in FAULTS.items():
-        shown = name if kind.value is None else f"{name}[={kind.default}]"
-        more = "" if kind.value is None else f" ({kind.value})"
-        lines.append(f"  {shown:<26} {kind.help}{more}")
-    lines.append("  NAME*N or NAME=VALUE*N     only for the first N connections")
-    return "\n".join(lines)

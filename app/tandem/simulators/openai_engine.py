@@ -19,6 +19,7 @@ from tandem.simulators.openai_conversation import Conversation, Item
 from tandem.simulators.openai_hearing import Hearing, SpeechStarted, SpeechStopped
 from tandem.simulators.openai_outlet import Action, Outlet, Record
 from tandem.simulators.openai_responder import Responder
+from tandem.simulators.openai_response import words
 from tandem.simulators.openai_schema import EVENT
 from tandem.simulators.openai_script import OpenAIOptions, Script
 from tandem.simulators.openai_session import SessionSettings
@@ -78,8 +79,10 @@ class Engine:
         self._outlet.now = now
         self._outlet.at(now + self._lifetime, self._expire)
         self._outlet.emit({"type": "session.created", "session": self.settings.wire})
-        conversation = {"id": self._conversation.id, "object": "realtime.conversation"}
-        self._outlet.emit({"type": "conversation.created", "conversation": conversation})
+        if self._options.extras:
+            # Documented, but not seen in every trace: a client must not wait for it, nor stumble over it.
+            conversation = {"id": self._conversation.id, "object": "realtime.conversation"}
+            self._outlet.emit({"type": "conversation.created", "conversation": conversation})
         if self._faults.get("quota") == "connect":
             message = "You exceeded your current quota, please check your plan and billing details."
             self._outlet.error(Refused(message, "insufficient_quota", kind="insufficient_quota"))
@@ -189,9 +192,9 @@ class Engine:
             return
         seconds = self.settings.input_format.milliseconds(len(audio)) / 1000
         text = self._script.next_transcript(seconds)
-        pieces = [text] if asked.get("model") == "whisper-1" else text.partition(" ")
+        pieces = [text] if asked.get("model") == "whisper-1" else words(text)
         due = self._outlet.now + self._options.transcription_delay
-        self._outlet.at(due, lambda: self._transcribed(item_id, [piece for piece in pieces if piece], seconds))
+        self._outlet.at(due, lambda: self._transcribed(item_id, pieces, seconds))
 
     def _transcribed(self, item_id: str, pieces: list[str], seconds: float) -> None:
         kind = "conversation.item.input_audio_transcription"

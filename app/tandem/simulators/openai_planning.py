@@ -93,7 +93,8 @@ def _calls(reply: Reply, effective: Mapping[str, Any]) -> tuple[Call, ...]:
 
 
 def _own_words(conversation: Conversation, asked: Mapping[str, Any], turn: int) -> str:
-    exactly = asked_words(asked.get("instructions", "")) or asked_words(_last_text(conversation, asked))
+    """Words asked for by the user, else the result of a function, else something from the shelf."""
+    exactly = asked_words(_last_text(conversation, asked))
     if exactly:
         return exactly
     result = conversation.last_output()

@@ -12,7 +12,7 @@ from tandem.simulators.openai_outlet import Outlet
 from tandem.simulators.openai_planning import plan_response
 from tandem.simulators.openai_response import Response
 from tandem.simulators.openai_schema import check_model
-from tandem.simulators.openai_script import OpenAIOptions, Script
+from tandem.simulators.openai_script import OpenAIOptions, Reply, Script, asked_words
 from tandem.simulators.openai_session import SessionSettings
 
 _LATE_DELTAS: Final = 3
@@ -47,6 +47,7 @@ class Responder:
         self._outlet = outlet
         self._rng = rng
         self._on_free = on_free
+        self._beside: dict[str, Response] = {}
         self._turns = 0
 
     def create(self, asked: Mapping[str, Any]) -> None:
@@ -73,6 +74,8 @@ class Responder:
         self._outlet.record.responses += 1
         if response.conversation is not None:
             self.active = response
+        else:
+            self._beside[response.id] = response
         self._outlet.new_response()
         self._outlet.emit({"type": "response.created", "response": response.wire})
         self._emit_rate_limits()
@@ -80,14 +83,17 @@ class Responder:
         self._outlet.at(self._outlet.now + self._options.latency, lambda: self._proceed(response, steps))
 
     def cancel(self, response_id: str | None) -> None:
-        """A client's `response.cancel`.
+        """A client's `response.cancel`; without an id it means the conversation's response.
 
         Raises:
             Refused: no such response is active.
         """
-        if self.active is None or response_id not in (None, self.active.id):
+        wanted = self.active
+        if response_id is not None and (wanted is None or wanted.id != response_id):
+            wanted = self._beside.get(response_id)
+        if wanted is None:
             raise Refused("Cancellation failed: no active response found", "response_cancel_not_active")
-        self._stop(self.active, "client_cancelled")
+        self._stop(wanted, "client_cancelled")
 
     def interrupt(self) -> None:
         """The caller speaks: what is being generated ends."""
@@ -95,10 +101,12 @@ class Responder:
             self._stop(self.active, "turn_detected")
 
     def _plan(self, asked: Mapping[str, Any]) -> Response:
+        # Asked for certain words, the model says them: the script waits for the next response.
+        exactly = asked_words(asked.get("instructions", ""))
         planned = plan_response(
             self._settings,
             self._conversation,
-            self._script.next_reply(),
+            Reply(exactly) if exactly else self._script.next_reply(),
             asked,
             self._options,
             self._faults,
@@ -158,13 +166,15 @@ class Responder:
             self.plays_until = max(self.plays_until, self._outlet.now) + milliseconds / 1000
 
     def _over(self, response: Response) -> None:
+        self._beside.pop(response.id, None)
         if self.active is response:
             self.active = None
             self._on_free()
 
     def _stop(self, response: Response, reason: str) -> None:
         response.cancel(reason)
-        self.plays_until = self._outlet.now
+        if response is self.active:
+            self.plays_until = self._outlet.now
         self._over(response)
         if "late-deltas" in self._faults:
             for _ in range(_LATE_DELTAS):

@@ -159,13 +159,13 @@ class Response:
         self._end_message(index, item, "completed" if self.ends == "completed" else "incomplete")
 
     def _speak(self, index: int, item: Item, speech: Speech) -> Iterator[float]:
-        words = _words(speech.text)
+        pieces = words(speech.text)
         said = 0
         size = len(speech.audio)
         for piece in self._pieces(speech.audio):
             # Words run ahead of their sound, as they do on the real wire.
-            due = math.ceil(len(words) * min(1.0, (item.produced + len(piece)) / size))
-            for word in words[said:due]:
+            due = math.ceil(len(pieces) * min(1.0, (item.produced + len(piece)) / size))
+            for word in pieces[said:due]:
                 self._words_delta(index, item, "response.output_audio_transcript.delta", "transcript", word)
             said = max(said, due)
             item.produced += len(piece)
@@ -174,11 +174,11 @@ class Response:
             self._audio_delta(index, item, piece)
             if math.isfinite(self.delivery.pace):
                 yield lasting / 1000 / self.delivery.pace
-        for word in words[said:]:
+        for word in pieces[said:]:
             self._words_delta(index, item, "response.output_audio_transcript.delta", "transcript", word)
 
     def _write(self, index: int, item: Item, speech: Speech) -> Iterator[float]:
-        for word in _words(speech.text):
+        for word in words(speech.text):
             self._words_delta(index, item, "response.output_text.delta", "text", word)
             yield 0.0
 
@@ -294,10 +294,10 @@ def limited(plan: tuple[Speech | Call, ...], tokens: int, audio_format: AudioFor
     return plan if len(kept) == len(plan) and left >= 0 else tuple(kept)
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
     """The text in pieces that together are the text again."""
-    words = text.split(" ")
-    return [word if place == 0 else f" {word}" for place, word in enumerate(words)] if text else []
+    first, *others = text.split(" ")
+    return [piece for piece in (first, *(f" {word}" for word in others)) if piece]
 
 
 def _quarters(text: str) -> list[str]:

@@ -50,9 +50,12 @@ def pace(text: str) -> float:
         ValueError: none of these.
     """
     named = {"burst": math.inf, "realtime": 1.0}
-    factor = named.get(text) or float(text.removesuffix("x"))
+    try:
+        factor = named.get(text) or float(text.removesuffix("x"))
+    except ValueError:
+        factor = math.nan
     if not factor > 0:
-        raise ValueError(f"a pace must be above zero, not {text}")
+        raise ValueError(f"there is no pace {text!r}; there are burst, realtime, and factors above zero such as 10x")
     return factor
 
 
