@@ -1,0 +1,1 @@
+"""The carriers' REST APIs, one file each, behind one narrow port (`port.py`)."""
