@@ -23,7 +23,16 @@ from tandem_codecs.format import PCM16_24K, AudioFormat
 from tandem_providers.commands import Command, ToolResult
 from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import AuthenticationFailedError, ConnectionFailedError, ProviderError, SessionClosedError
-from tandem_providers.events import AudioChunk, Event, ProviderWarning, SessionClosed, SessionReady, ToolCall, TurnEnded
+from tandem_providers.events import (
+    AudioChunk,
+    Event,
+    ProviderWarning,
+    SessionClosed,
+    SessionReady,
+    ToolCall,
+    ToolCallCancelled,
+    TurnEnded,
+)
 from tandem_providers.provider import Capabilities, Dial, EventSink
 from tandem_providers.session import WebSocketProvider
 from tandem_providers.stream import EventStream, process_audio_stream
@@ -132,6 +141,8 @@ class FakeProtocol:
                 yield TurnEnded("t1", told["status"])
             case "tool":
                 yield ToolCall(told["id"], told["name"], told["arguments"])
+            case "tool_cancelled":
+                yield ToolCallCancelled(told["id"])
             case "expired":
                 yield SessionClosed(SessionClosedError("time is up", code="expired"))
             case "answer_me":

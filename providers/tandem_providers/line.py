@@ -9,12 +9,13 @@ from typing import Final
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import AudioFormat
 from tandem_providers.commands import Command, PlaybackReport
-from tandem_providers.events import AudioChunk, Event, SessionReady, TurnEnded
+from tandem_providers.events import AudioChunk, Event, Interrupted, SessionReady, TurnEnded
 from tandem_providers.provider import EventSink, Session
 
 ITEMS: Final = 32
 """So many recent pieces of speech are remembered by length; only the last few can still be playing."""
 
+_HEEDED: Final = frozenset({SessionReady, TurnEnded, Interrupted})
 _CUT_SHORT: Final = frozenset({"interrupted", "cancelled", "failed"})
 
 
@@ -52,7 +53,7 @@ class Line:
         kind = type(event)
         if kind is AudioChunk and self._converts:
             self._hear(event)  # type: ignore[arg-type]  # `kind` says it: isinstance would be slower, for each frame
-        elif kind is TurnEnded or kind is SessionReady:
+        elif kind in _HEEDED:
             self._heed(event)
         else:
             self._sink(event)
@@ -79,11 +80,11 @@ class Line:
     def _heed(self, event: Event) -> None:
         if isinstance(event, SessionReady):
             event = replace(event, input_format=self._leg, output_format=self._leg)
-        elif isinstance(event, TurnEnded) and self._speaking is not None:
-            if event.status in _CUT_SHORT:
-                self._outward.flush()  # the tail of what was cut off is not heard, least of all in the next turn
-            else:
+        elif self._speaking is not None:
+            if isinstance(event, TurnEnded) and event.status not in _CUT_SHORT:
                 self._finish(self._speaking)
+            else:
+                self._outward.flush()  # the tail of what was cut off is not heard, least of all in the next turn
             self._speaking = None
         self._sink(event)
 

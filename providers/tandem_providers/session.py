@@ -28,7 +28,7 @@ from tandem_providers.errors import (
     ProviderUnavailableError,
     RateLimitedError,
 )
-from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady, ToolCall
+from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady, ToolCall, ToolCallCancelled
 from tandem_providers.provider import Capabilities, EventSink, WireProtocol
 from tandem_providers.stream import EventStream, process_audio_stream
 from tandem_providers.tasks import owned_tasks
@@ -45,7 +45,7 @@ SEND_BUFFER: Final = 1_000_000
 CLOSE_SECONDS: Final = 1.0
 """How long leaving a session waits for the provider's half of the closing handshake."""
 
-_WATCHED: Final = frozenset({SessionReady, ToolCall, SessionClosed})
+_WATCHED: Final = frozenset({SessionReady, ToolCall, ToolCallCancelled, SessionClosed})
 """Events that a session acts upon itself; all others just pass through."""
 
 
@@ -234,6 +234,10 @@ class SocketSession:
             self._on_event(event)
             if self.tools is not None:
                 self.tools.start(event)
+        elif isinstance(event, ToolCallCancelled):
+            self._on_event(event)
+            if self.tools is not None:
+                self.tools.cancel(event.call_id)
         elif isinstance(event, SessionClosed):
             self._end(event.error, event.code, event.reason)
             if self._socket is not None:

@@ -135,6 +135,13 @@ class ToolRunner:
         task = self._start_task(self._run(function, call, arguments), name=f"tool {call.name}")
         self._running[call.call_id] = (task, timer)
 
+    def cancel(self, call_id: str) -> None:
+        """The model no longer wants this result: it gets none."""
+        task, timer = self._running.pop(call_id, (None, None))
+        if task is not None and timer is not None:
+            timer.cancel()
+            task.cancel()
+
     def close(self) -> None:
         """The session is over: nothing more is started or answered, what runs is cancelled. Idempotent."""
         self._closed = True

@@ -12,7 +12,7 @@ from tandem_codecs.convert import Converter
 from tandem_codecs.format import MULAW_8K, PCM16_24K, AudioFormat, Encoding
 from tandem_codecs.g711 import mulaw_to_pcm16
 from tandem_providers.commands import CancelResponse, PlaybackReport
-from tandem_providers.events import AudioChunk, SessionReady, TurnEnded, UserSpeechStarted
+from tandem_providers.events import AudioChunk, Event, Interrupted, SessionReady, TurnEnded, UserSpeechStarted
 from tandem_providers.line import ITEMS, Gate, Line
 
 LEG = MULAW_8K
@@ -86,11 +86,13 @@ def test_speech_that_ends_without_a_word_keeps_its_tail_and_its_name() -> None:
     assert events.kinds[-2:] == ["TurnEnded", "TurnEnded"], "the tail is sent once"
 
 
-@pytest.mark.parametrize("status", ["interrupted", "cancelled", "failed"])
-def test_nothing_of_a_cut_off_turn_sounds_in_the_next(status: str) -> None:
+@pytest.mark.parametrize(
+    "cut", [TurnEnded("t", "interrupted"), TurnEnded("t", "cancelled"), TurnEnded("t", "failed"), Interrupted("t")]
+)
+def test_nothing_of_a_cut_off_turn_sounds_in_the_next(cut: Event) -> None:
     line, _, events = line_to(PCM16_24K)
     line.receive(AudioChunk(hum(20), item_id="a"))
-    line.receive(TurnEnded("t", status))  # type: ignore[arg-type]  # one of the literals, by the parameters above
+    line.receive(cut)
     before = len(events.of(AudioChunk))
     assert before == 1
     line.receive(AudioChunk(bytes(960), item_id="b"))

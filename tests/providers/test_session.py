@@ -36,7 +36,14 @@ from tandem_providers.errors import (
     RateLimitedError,
     SessionClosedError,
 )
-from tandem_providers.events import AudioChunk, ProviderWarning, SessionClosed, SessionReady, ToolCall
+from tandem_providers.events import (
+    AudioChunk,
+    ProviderWarning,
+    SessionClosed,
+    SessionReady,
+    ToolCall,
+    ToolCallCancelled,
+)
 from tandem_providers.session import SEND_BUFFER, SocketSession, WebSocketProvider, sort_failure
 from tandem_providers.wire import HandshakeBroken, HandshakeRefused
 
@@ -465,6 +472,23 @@ async def test_hanging_up_cancels_a_function() -> None:
             await asyncio.sleep(0)
         assert cancelled.is_set()
         assert not server.visit.of("result")
+
+
+async def test_a_call_that_is_taken_back_is_cancelled() -> None:
+    async def script(visit: Visit) -> None:
+        await polite_setup(visit)
+        await visit.send("tool", id="c1", name="weather", arguments="{}")
+        await visit.send("tool_cancelled", id="c1")
+        await visit.listen()
+
+    async def weather(name: str, arguments: Any) -> Any:
+        await asyncio.get_running_loop().create_future()
+
+    config = ProcessConfig(functions=[WEATHER], on_function_call=weather)
+    async with ProviderServer(script) as server, connected(server, config) as (session, events):
+        await events.until(ToolCallCancelled)
+        assert session.tools is not None
+        assert not session.tools.running
 
 
 async def test_the_deadline_of_a_function_comes_from_the_provider() -> None:

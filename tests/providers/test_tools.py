@@ -305,6 +305,17 @@ async def test_the_end_of_the_session_cancels_and_silences() -> None:
     assert not answers.warnings
 
 
+async def test_a_call_that_the_model_takes_back_gets_no_answer() -> None:
+    async with runner(echo_later, seconds=0.02) as (tools, answers):
+        tools.start(call())
+        tools.cancel("c1")
+        tools.cancel("another")
+        tools.start(call(call_id="c2"))
+        await answers.first()
+        await asyncio.sleep(0.03)
+    assert [result.call_id for result in answers.results] == ["c2"]
+
+
 def test_threads_are_bounded_and_a_job_given_up_never_runs() -> None:
     threads = DaemonThreads(2)
     release = threading.Event()
