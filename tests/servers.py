@@ -211,21 +211,19 @@ async def tandem(*, plain: bool = False, **changes: str | None) -> AsyncIterator
     config = config_of(settings)
     if plain:
         config = uvicorn.Config(create_app(settings), log_config=None, lifespan="on")
+    config.load()
     server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
     await asyncio.to_thread(logs.close)  # of another server in this process: waiting for its writer would block
-    async with asyncio.timeout(55), asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(server._serve([listener]))  # without its signal handlers: pytest has its own
+    async with asyncio.timeout(55):
+        # What `Server.serve` does, without its signal handlers and without waiting for its next tick to end.
+        await server.startup(sockets=[listener])
+        running = Tandem(settings, config.app, server)  # type: ignore[arg-type]  # an application, no import string
         try:
-            await until(lambda: server.started or serving.done())
-            running = Tandem(settings, config.loaded_app, server)
-            running.app = config.app  # type: ignore[assignment]  # it is the application itself, not an import string
-            try:
-                yield running
-            finally:
-                await running.http.aclose()
+            yield running
         finally:
-            server.should_exit = True
-            await serving
+            await running.http.aclose()
+            await server.shutdown(sockets=[listener])
             await asyncio.to_thread(logs.close)
 
 
