@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -50,43 +49,23 @@ from tandem_providers.openai_errors import (
 from tandem_providers.openai_options import OpenAIOptions, dial
 from tandem_providers.openai_reader import Reader
 from tandem_providers.openai_say import say_body
-from tandem_providers.openai_session import formats, plan_session, session_ready
+from tandem_providers.openai_session import capabilities, plan_session, session_capabilities, session_ready
 from tandem_providers.openai_turns import NO_ITEM
 from tandem_providers.openai_writer import Writer, encode
-from tandem_providers.provider import Capabilities, Dial
+from tandem_providers.provider import FRESH, Dial, Opening
 from tandem_providers.responses import ResponseArbiter
 
 __all__ = ["OpenAIOptions", "OpenAIProtocol", "capabilities", "classify"]
 
-MAX_SESSION_SECONDS: Final = 3600.0
 _APPEND: Final = b'{"type":"input_audio_buffer.append","audio":'
 _LARGEST_APPEND: Final = 1 << 20
 """Far below the vendor's 15 MiB a message."""
+_LONGEST_FRAME_MS: Final = 200
+"""A longer piece of caller audio was kept for a while: it counts as this much time only."""
 _SHORTEST_COMMIT_MS: Final = 100
 _EARLY_WARNINGS: Final = 16
 _VANISHED_MS: Final = 20_000
 """An active response that nothing came of for so long counts as dropped once something else wants to be said."""
-
-
-def capabilities(options: OpenAIOptions, name: str = "openai") -> Capabilities:
-    """What a session with these options can do; checks the options, too.
-
-    Raises:
-        InvalidConfigError: an option is wrong.
-    """
-    offered = formats(options, name)
-    dial(options, name)
-    plan = plan_session(options, ProcessConfig(), offered[0], name)
-    return Capabilities(
-        input_formats=offered,
-        output_formats=offered,
-        turn_model="turns",
-        truncate=True,
-        cancel=True,
-        text_in=True,
-        hears_turns=plan.hears_turns,
-        max_session_seconds=MAX_SESSION_SECONDS,
-    )
 
 
 class OpenAIProtocol:
@@ -96,13 +75,21 @@ class OpenAIProtocol:
         InvalidConfigError: (when made) an option or a setting that this provider does not take.
     """
 
-    def __init__(self, options: OpenAIOptions, config: ProcessConfig, leg: AudioFormat, name: str) -> None:
+    def __init__(
+        self,
+        options: OpenAIOptions,
+        config: ProcessConfig,
+        leg: AudioFormat,
+        name: str,
+        opening: Opening = FRESH,
+    ) -> None:
         self.bad_audio = 0
         """Audio messages that were no base64 and had to be dropped."""
         self._name = name
         self._options = options
+        self._history = opening.history
         self._plan = plan_session(options, config, leg, name)
-        self.capabilities = replace(capabilities(options, name), hears_turns=self._plan.hears_turns)
+        self.capabilities = session_capabilities(options, self._plan)
         self._dial = dial(options, name, self._plan.safety_identifier)
         self._arbiter = ResponseArbiter(
             hears_turns=self._plan.hears_turns, provider_replies=self._plan.provider_replies
@@ -119,6 +106,7 @@ class OpenAIProtocol:
         self._output = self._plan.output_format
         # Caller audio sent, in bytes: the clock of this session.
         self._heard = 0
+        self._longest_frame = 0
         self._committed = 0
         self._alive = 0
         self._wake: float = math.inf
@@ -252,6 +240,9 @@ class OpenAIProtocol:
         if isinstance(ready, SessionReady):
             self._ready = True
             self._input, self._output = ready.input_format, ready.output_format
+            self._longest_frame = self._input.size(_LONGEST_FRAME_MS)
+            for turn in self._history:
+                self._writer.memory(turn)
         return events
 
     def _speech_started(self, event: wire.SpeechStarted) -> list[Event]:
@@ -286,15 +277,19 @@ class OpenAIProtocol:
         """Caller audio; every message takes as much as came."""
         if not self._ready or not audio:
             return []
-        self._heard += len(audio)
-        if self._heard >= self._wake or len(audio) > _LARGEST_APPEND:
-            return self._audio_and_more(audio)
+        size = len(audio)
+        if size > self._longest_frame:
+            return self._long_audio(audio)
+        self._heard += size
+        if self._heard >= self._wake:
+            self._later += self._advance()
+            return [_APPEND + encode(audio) + b"}", *self._writer.take()]
         return [_APPEND + encode(audio) + b"}"]
 
-    def _audio_and_more(self, audio: bytes) -> list[bytes]:
-        self._later += self._advance()
+    def _long_audio(self, audio: bytes) -> list[bytes]:
+        self._heard += self._longest_frame
         parts = (audio[start : start + _LARGEST_APPEND] for start in range(0, len(audio), _LARGEST_APPEND))
-        return [*(_APPEND + encode(part) + b"}" for part in parts), *self.outgoing()]
+        return [*(_APPEND + encode(part) + b"}" for part in parts)]
 
     def send(self, command: Command) -> list[bytes]:
         """A command as messages; some make others possible, which follow at once."""

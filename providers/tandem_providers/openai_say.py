@@ -13,11 +13,13 @@ from tandem_providers.openai_session import SessionPlan
 _OCCASIONS: Final = {
     Purpose.GREETING: "The call has just been answered and the caller is waiting for your first words.",
     Purpose.STILL_THERE: "The caller has not said anything for a while.",
+    Purpose.RESUME: "The line broke for a moment and is back. The caller may not have heard all that you said last.",
     Purpose.GOODBYE: "The call ends now. These are your last words; do not ask anything.",
 }
 _OPEN_TASKS: Final = {
     Purpose.GREETING: "Greet the caller in one or two short sentences, as your instructions ask.",
     Purpose.STILL_THERE: "Ask in one short sentence, in the language of the conversation, whether the caller is there.",
+    Purpose.RESUME: "Go on where you were, in the language of the conversation. Do not greet the caller again.",
     Purpose.GOODBYE: "Say goodbye in one short sentence, in the language of the conversation.",
 }
 

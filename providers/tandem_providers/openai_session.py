@@ -13,8 +13,11 @@ from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_24K, AudioFormat, Enco
 from tandem_providers.config import FunctionDeclaration, ProcessConfig
 from tandem_providers.errors import InvalidConfigError
 from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady
-from tandem_providers.openai_options import DEFAULT_VOICE, KNOWN_MODELS, OpenAIOptions, is_openai
+from tandem_providers.openai_options import DEFAULT_VOICE, KNOWN_MODELS, OpenAIOptions, dial, is_openai
 from tandem_providers.openai_settings import NamedFunction, read_settings
+from tandem_providers.provider import Capabilities
+
+MAX_SESSION_SECONDS: Final = 3600.0
 
 _WIRE_FORMATS: Final[dict[AudioFormat, dict[str, Any]]] = {
     MULAW_8K: {"type": "audio/pcmu"},
@@ -45,12 +48,40 @@ class SessionPlan:
     instructions: str
     voice: str
     hears_turns: bool
+    transcribes: bool
     provider_replies: bool
     """The server starts a response by itself when the caller's turn is over."""
     provider_interrupts: bool
     """The server stops a response by itself when the caller speaks."""
     raw_events: bool
     safety_identifier: str
+
+
+def capabilities(options: OpenAIOptions, name: str = "openai") -> Capabilities:
+    """What a session with these options can do; checks the options, too.
+
+    Raises:
+        InvalidConfigError: an option is wrong.
+    """
+    dial(options, name)
+    return session_capabilities(options, plan_session(options, ProcessConfig(), PCM16_24K, name))
+
+
+def session_capabilities(options: OpenAIOptions, plan: SessionPlan) -> Capabilities:
+    """What one session can do; extensions may have changed what its options say."""
+    offered = formats(options, "")
+    return Capabilities(
+        input_formats=offered,
+        output_formats=offered,
+        turn_model="turns",
+        truncate=True,
+        cancel=True,
+        text_in=True,
+        hears_turns=plan.hears_turns,
+        seeds=True,
+        transcribes=plan.transcribes,
+        max_session_seconds=MAX_SESSION_SECONDS,
+    )
 
 
 def formats(options: OpenAIOptions, name: str) -> tuple[AudioFormat, ...]:
@@ -110,6 +141,7 @@ def plan_session(options: OpenAIOptions, config: ProcessConfig, leg: AudioFormat
         instructions=config.instructions,
         voice=voice,
         hears_turns=turns is not None,
+        transcribes=session["audio"]["input"]["transcription"] is not None,
         provider_replies=turns is not None and turns.create_response,
         provider_interrupts=turns is not None and turns.interrupt_response,
         raw_events=raw_events,

@@ -9,6 +9,7 @@ import msgspec
 from tandem_codecs.format import AudioFormat
 from tandem_providers.commands import PlaybackReport, ToolResult
 from tandem_providers.openai_turns import Turn, Turns
+from tandem_providers.provider import HistoryTurn
 from tandem_providers.responses import Request, ResponseArbiter
 
 encode: Final = msgspec.json.Encoder().encode
@@ -47,6 +48,12 @@ class Writer:
     def text(self, text: str, role: str) -> str:
         """Text as an item of the conversation; gives the item's id."""
         return self._item({"type": "message", "role": role, "content": [{"type": "input_text", "text": text}]})
+
+    def memory(self, turn: HistoryTurn) -> None:
+        """Something that was said before this session, by caller or agent. What the agent said can only be text."""
+        if turn.text:
+            kind = "output_text" if turn.role == "assistant" else "input_text"
+            self._item({"type": "message", "role": turn.role, "content": [{"type": kind, "text": turn.text}]})
 
     def cancel(self, turn_id: str) -> None:
         """Cancel a response, once; what still arrives of it is late."""
