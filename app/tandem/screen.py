@@ -25,20 +25,21 @@ class Screen:
 
     def say(self, text: str, style: str = "") -> None:
         """One line."""
-        self._out.print(Text(_one_line(text), style))
+        _print(self._out, _one_line(text), style)
 
     def problem(self, text: str) -> None:
         """One line of what went wrong."""
-        self._err.print(Text(_one_line(text), "red"))
+        _print(self._err, _one_line(text), "red")
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Rows of cells: drawn on a terminal, else one line a row with tabs between the cells."""
+        columns = [_one_line(column) for column in columns]
         rows = [[_one_line(cell) for cell in row] for row in rows]
         if not self.is_terminal:
-            for row in ([title], columns, *rows):
-                self._out.print(Text("\t".join(row)))
+            for row in ([_one_line(title)], columns, *rows):
+                _print(self._out, "\t".join(row), "")
             return
-        drawn = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+        drawn = Table(title=_one_line(title), title_justify="left", title_style="bold", header_style="dim")
         for column in columns:
             drawn.add_column(column, overflow="fold")
         for row in rows:
@@ -53,6 +54,14 @@ class Screen:
                 yield
         else:
             yield
+
+
+def _print(console: Console, line: str, style: str) -> None:
+    if console.is_terminal:
+        console.print(Text(line, style))
+    else:  # as it is: rich would turn tabs into spaces
+        console.file.write(f"{line}\n")
+        console.file.flush()
 
 
 _STYLES = {"ok": "green", "warning": "yellow", "wrong": "bold red"}
