@@ -1,0 +1,247 @@
+"""`python -m tests.bench`: what a call costs, beside a bare floor of the same libraries, in one run.
+
+Absolute figures do not carry to another machine or hour; the ratio to the floor does. Floor and server take turns, each
+on a core of its own where there are two, and the median of the runs is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from .measure import middle, percentile, summary
+from .peers import ACCOUNT, TOKEN, Peers, until
+
+ROOT = Path(__file__).parents[2]
+COLUMNS = {
+    "cpu_ms": "CPU ms per call-s",
+    "calls_per_core": "calls per core",
+    "up_p50_ms": "to provider p50 ms",
+    "up_p99_ms": "p99",
+    "down_p50_ms": "to caller p50 ms",
+    "down_p99_ms": "p99",
+    "first_audio_ms": "first audio ms",
+    "clear_ms": "clear ms",
+    "lost": "lost",
+    "extra": "extra",
+    "altered": "altered",
+    "late": "late",
+    "base_mb": "base MB",
+    "kb_per_call": "kB per call",
+    "peers_late_p99_ms": "(peers late p99)",
+}
+WARM_UP_SECONDS = 1.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _options(arguments)
+    results = []
+    for mode in options.mode:
+        for calls in options.calls:
+            runs: dict[str, list[dict[str, float]]] = {"floor": [], "tandem": []}
+            for _ in range(options.runs):
+                for kind in options.server:
+                    runs[kind].append(_run(kind, mode, calls, options.seconds))
+            merged = {kind: middle(figures) for kind, figures in runs.items() if figures}
+            results += [{"server": kind, "mode": mode, "calls": calls, **merged[kind]} for kind in merged]
+            if not options.json:
+                _print(results[-len(merged) :])
+    if options.json:
+        print(json.dumps(results, indent=2))  # noqa: T201  # this is its output
+    return 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--calls", type=int, nargs="+", default=[25, 100], help="calls at once")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long they talk")
+    parser.add_argument("--mode", nargs="+", choices=["passthrough", "pcm16"], default=["passthrough", "pcm16"])
+    parser.add_argument("--server", nargs="+", choices=["floor", "tandem"], default=["floor", "tandem"])
+    parser.add_argument("--runs", type=int, default=3, help="of which the median is shown")
+    parser.add_argument("--quick", action="store_true", help="ten calls, three seconds, once")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.calls, options.seconds, options.runs = [10], 3.0, 1
+    return options
+
+
+def _run(kind: str, mode: str, calls: int, seconds: float) -> dict[str, float]:
+    try:
+        import uvloop
+    except ImportError:
+        factory: Any = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_measure(kind, mode, calls, seconds))
+
+
+async def _measure(kind: str, mode: str, calls: int, seconds: float) -> dict[str, float]:
+    peers = Peers(mode)
+    _pin(os.getpid(), 1)
+    async with peers.provider() as provider_port, httpx.AsyncClient(timeout=10) as http:
+        port = _free_port()
+        with _server(kind, mode, port, f"ws://127.0.0.1:{provider_port}") as process:
+            await _listening(port, process)
+            base = process.memory_info().rss
+            for _ in range(calls):
+                if kind == "floor":
+                    await peers.place_bare(f"ws://127.0.0.1:{port}/media")
+                else:
+                    await peers.place_signed(f"http://localhost:{port}", http)
+            figures = await _talk(peers, process, seconds)
+            figures["base_mb"] = base / 1e6
+            figures["kb_per_call"] = (process.memory_info().rss - base) / 1000 / calls
+            figures["clear_ms"] = await _interrupt(peers) if kind == "tandem" else math.nan
+            for call in peers.calls:
+                call.hang_up()
+            await until(lambda: all(c.provider is None or c.provider.closing for c in peers.calls), 3)
+            problems = [f"call {call.number}: {problem}" for call in peers.calls for problem in call.problems]
+            for problem in problems[:5]:
+                print(f"{kind}: {problem}", file=sys.stderr)  # noqa: T201  # a run with problems is no measurement
+            return figures
+
+
+async def _talk(peers: Peers, process: psutil.Process, seconds: float) -> dict[str, float]:
+    """Let them talk, and watch the server's processor time meanwhile."""
+    await asyncio.sleep(WARM_UP_SECONDS)
+    began, cpu, late_from = time.monotonic(), _cpu_seconds(process), len(peers.late_ms)
+    for call in peers.calls:
+        call.up.window = call.down.window = (began, began + seconds)
+    await asyncio.sleep(seconds)
+    spent, took = _cpu_seconds(process) - cpu, time.monotonic() - began
+    peers.talk = False
+    for call in peers.calls:
+        if call.speaking:
+            call.finish_answer()
+    tracks = [track for call in peers.calls for track in (call.up, call.down)]
+    await until(lambda: all(track.missing_samples <= 0 for track in tracks), 1)
+    figures = summary([call.up for call in peers.calls], [call.down for call in peers.calls])
+    for name in ("late", "lost", "extra", "altered"):
+        figures[name] = figures[f"up_{name}"] + figures[f"down_{name}"]
+    figures["cpu_ms"] = spent * 1000 / took / len(peers.calls)
+    figures["calls_per_core"] = 1000 / figures["cpu_ms"]
+    waited = [(call.first_audio_at - call.connected_at) * 1000 for call in peers.calls if call.first_audio_at]
+    figures["first_audio_ms"] = percentile(waited, 50)
+    figures["peers_late_p99_ms"] = percentile(peers.late_ms[late_from:], 99)
+    return figures
+
+
+async def _interrupt(peers: Peers) -> float:
+    """How long from the provider's `speech_started` to the carrier's `clear`, one call after another."""
+    some = [call for call in peers.calls if call.provider is not None and not call.problems][:20]
+    for call in some:
+        call.interrupt()
+        await until(lambda call=call: bool(call.clear_at), 1)  # type: ignore[misc]  # the default binds this call
+    return percentile([(call.clear_at - call.interrupted_at) * 1000 for call in some if call.clear_at], 50)
+
+
+@contextmanager
+def _server(kind: str, mode: str, port: int, provider: str) -> Iterator[psutil.Process]:
+    if kind == "floor":
+        command = ["-m", "tests.bench.floor", str(port), provider, mode]
+        environment = {}
+    else:
+        command = ["-m", "tandem", "serve"]
+        environment = {
+            "PORT": str(port),
+            "PROVIDERS": "openai",
+            "OPENAI_API_KEY": "bench",
+            "OPENAI_REALTIME_URL": provider,
+            "OPENAI_AUDIO": "pcm16" if mode == "pcm16" else "auto",
+            "TWILIO_ACCOUNT_SID": ACCOUNT,
+            "TWILIO_AUTH_TOKEN": TOKEN,
+            "MAX_CALLS": "10000",
+            "MAX_STARTS_PER_SECOND": "10000",
+            "SILENCE_SECONDS": "3600",
+        }
+    with tempfile.TemporaryFile() as output:
+        keep = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+        process = subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, env={**keep, **environment}, stdout=output, stderr=output
+        )
+        _pin(process.pid, 0)
+        try:
+            yield psutil.Process(process.pid)
+        except BaseException:
+            output.seek(0)
+            sys.stderr.write(output.read().decode(errors="replace")[-3000:])
+            raise
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _pin(pid: int, core: int) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(pid)) if core == 0 else list(range(os.cpu_count() or 1))
+        if (os.cpu_count() or 1) > 1:
+            os.sched_setaffinity(pid, {cores[core % len(cores)]})
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Finer than the clock ticks of `cpu_times` where the kernel tells."""
+    try:
+        tasks = Path(f"/proc/{process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    except OSError:
+        times = process.cpu_times()
+        return float(times.user + times.system)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+async def _listening(port: int, process: psutil.Process) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            await asyncio.sleep(0.3)  # let what start-up left behind be done
+            return
+    raise RuntimeError("the server does not start")
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{rows[0]['mode']}, {rows[0]['calls']} calls")
+    table.add_column("")
+    for row in rows:
+        table.add_column(row["server"], justify="right")
+    ratios = len(rows) == 2
+    if ratios:
+        table.add_column("ratio", justify="right")
+    for name, title in COLUMNS.items():
+        values = [row[name] for row in rows]
+        ratio = values[1] / values[0] if ratios and values[0] and name not in ("clear_ms",) else math.nan
+        cells = ["-" if math.isnan(value) else f"{value:.2f}" if value < 100 else f"{value:.0f}" for value in values]
+        table.add_row(title, *cells, *([f"{ratio:.2f}" if not math.isnan(ratio) else ""] if ratios else []))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
