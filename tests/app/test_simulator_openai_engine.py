@@ -331,3 +331,23 @@ def test_a_line_is_a_reply() -> None:
 def test_a_tone_is_that_tone() -> None:
     samples = np.frombuffer(speak("tone:1000", "x", 1.0, PCM16_24K), dtype="<i2").astype(float)
     assert int(np.abs(np.fft.rfft(samples)).argmax()) == 1000
+
+
+def test_a_caller_who_never_pauses_fills_no_memory() -> None:
+    hearing = Hearing(MULAW_8K, {"type": "server_vad", "threshold": 0.5, "silence_duration_ms": 200})
+    for _ in range(70):
+        list(hearing.feed(hum(1000, 8000, MULAW_8K)))
+    (stopped,) = hearing.feed(quiet(200, MULAW_8K))
+    assert isinstance(stopped, SpeechStopped)
+    assert stopped.at_ms == 70_200
+    assert 60_000 <= MULAW_8K.milliseconds(len(stopped.audio)) <= 61_200
+
+
+def test_without_a_record_only_the_last_turn_is_kept() -> None:
+    talk = Dialogue(record=False, voice="echo", seconds=0.1)
+    for _ in range(2):
+        talk.append(hum(400) + quiet(400))
+        talk.say("response.create")
+    record = talk.engine.record
+    assert (record.received, record.sent, record.turns, bytes(record.audio)) == ([], [], [], b"")
+    assert (record.appends, record.responses, record.heard_ms) == (2, 4, 1600.0)

@@ -107,6 +107,11 @@ class Conversation:
             raise Refused(f"Error {doing} item: the item with id '{item_id}' does not exist.", code, "item_id")
         return item
 
+    def forget_audio(self) -> None:
+        """Let go of the sound of all items; their lengths stay known."""
+        for item in self.items:
+            item.audio = b""
+
     def delete(self, item_id: str) -> None:
         self.items.remove(self.get(item_id, "deleting", "item_delete_invalid_item_id"))
 

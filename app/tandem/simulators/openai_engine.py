@@ -171,6 +171,8 @@ class Engine:
     def _user_turn(self, audio: bytes, item_id: str) -> None:
         if self._options.record:
             self.record.turns.append(audio)
+        else:
+            self._conversation.forget_audio()
         content = [{"type": "input_audio", "transcript": None}]
         wire = {
             "id": item_id,

@@ -22,6 +22,8 @@ _ONSET_MS: Final = 2 * FRAME_MS
 """Loud audio of this length is speech; anything shorter is a click."""
 _KEPT_MS: Final = 1000
 """How much quiet audio stays in the buffer while a detector listens."""
+_LONGEST_TURN_MS: Final = 60_000
+"""A turn that goes on longer loses its beginning, so that a caller who never pauses fills no memory."""
 _SHORTEST_COMMIT_MS: Final = 100
 _LOUDEST_THRESHOLD: Final = 1000.0
 """Root mean square that a threshold of 1.0 asks for; speech on a telephone has some thousands."""
@@ -96,6 +98,7 @@ class Hearing:
         self.position_ms += len(audio) / self.format.bytes_per_ms
         if not self.listening:
             self._judged = len(self._buffer)
+            self._forget(_LONGEST_TURN_MS)
             return
         frame = self.format.frame_bytes
         while len(self._buffer) - self._judged >= frame:
@@ -104,7 +107,7 @@ class Hearing:
             heard = self._judge(loudness(window, self.format) >= self._threshold)
             if heard is not None:
                 yield heard
-        self._forget()
+        self._forget(_LONGEST_TURN_MS if self.speaking else max(_KEPT_MS, self._padding_ms))
 
     def commit(self) -> bytes:
         """Take the buffer's audio out.
@@ -147,9 +150,7 @@ class Hearing:
     def _begin(self) -> SpeechStarted:
         self.speaking = True
         padded = self.format.size(self._loud_ms + self._padding_ms)
-        surplus = max(0, self._judged - padded)
-        del self._buffer[:surplus]
-        self._judged -= surplus
+        self._drop(max(0, self._judged - padded))
         return SpeechStarted(int(self._judged_ms() - self.format.milliseconds(self._judged)))
 
     def _end(self) -> SpeechStopped:
@@ -160,10 +161,12 @@ class Hearing:
         self._judged = 0
         return SpeechStopped(int(self._judged_ms()), audio)
 
-    def _forget(self) -> None:
-        kept = self.format.size(max(_KEPT_MS, self._padding_ms))
+    def _forget(self, kept_ms: int) -> None:
+        kept = self.format.size(kept_ms)
         # Cutting a second at a time keeps this off the path of most frames.
-        if not self.speaking and self._judged > kept + self.format.size(_KEPT_MS):
-            surplus = self._judged - kept
-            del self._buffer[:surplus]
-            self._judged -= surplus
+        if self._judged > kept + self.format.size(_KEPT_MS):
+            self._drop(self._judged - kept)
+
+    def _drop(self, size: int) -> None:
+        del self._buffer[:size]
+        self._judged -= size

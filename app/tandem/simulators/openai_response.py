@@ -18,7 +18,15 @@ from tandem_codecs.format import AudioFormat
 
 Emit = Callable[[dict[str, Any]], None]
 
-_LAST_ODD_BYTE: Final = 1
+_FAILURES: Final = {
+    "insufficient_quota": (
+        "insufficient_quota",
+        "You exceeded your current quota, please check your plan and billing details.",
+    ),
+    "rate_limit_exceeded": ("rate_limit_error", "Rate limit reached on tokens per min. Please try again in 1.2s."),
+    "model_not_found": ("invalid_request_error", "The model does not exist or you do not have access to it."),
+}
+_OUTAGE: Final = ("server_error", "The server had an error while processing your request.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +88,8 @@ class Response:
     def steps(self) -> Iterator[float]:
         """Emit everything up to `response.done`, yielding pauses in seconds."""
         if self.ends not in ("completed", "max_output_tokens", "content_filter"):
-            self._finish(
-                "failed", {"error": {"type": "invalid_request_error", "code": self.ends, "message": self.ends}}
-            )
+            kind, message = _FAILURES.get(self.ends, _OUTAGE)
+            self._finish("failed", {"error": {"type": kind, "code": self.ends, "message": message}})
             return
         for index, entry in enumerate(self.plan):
             match entry:
@@ -195,7 +202,7 @@ class Response:
         while position < len(audio):
             size = self.delivery.audio_format.size(self.rng.randint(*self.delivery.delta_ms))
             if self.delivery.odd:
-                size |= _LAST_ODD_BYTE
+                size |= 1
             yield audio[position : position + size]
             position += size
 

@@ -91,7 +91,7 @@ class OpenAIOptions:
     """Fields and one event that no client knows, as the vendor adds them without notice."""
     seed: int = 0
     record: bool = True
-    """Keep what was sent and received for inspection. Off for long runs."""
+    """Keep what was sent and received for inspection. Off for long runs: then only the last turn's audio is kept."""
 
     def __post_init__(self) -> None:
         if not self.pace > 0:
