@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -130,12 +131,14 @@ class Door:
         )
 
     @asynccontextmanager
-    async def stream(self, *, start: bool = True, plays: bool = False, **start_changes: Any) -> AsyncIterator[Stream]:
-        """A whole call up to (with `start`) its start message. The socket is cut at the end if it is still open."""
+    async def stream(
+        self, changes: Mapping[str, Any] | None = None, *, start: bool = True, plays: bool = False
+    ) -> AsyncIterator[Stream]:
+        """A whole call up to (with `start`) its start message, with `changes` in it. Cut at the end if still open."""
         dialled = await self.dial()
         async with dialled.stream(plays=plays) as stream:
             if start:
-                await stream.start(**start_changes)
+                await stream.start(**(changes or {}))
             yield stream
 
     async def calls(self) -> list[dict[str, Any]]:
@@ -431,6 +434,29 @@ def clean() -> dict[str, str]:
     """This process's environment without anything that a server would read."""
     kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+class _Lines(logging.Handler):
+    def __init__(self, lines: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.setFormatter(logs.JsonFormatter(logs.Redactor()))
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("tandem"):
+            self._lines.append(json.loads(self.format(record)))
+
+
+@contextmanager
+def log_lines() -> Iterator[list[dict[str, Any]]]:
+    """What our packages log in this process meanwhile, as it would be written."""
+    lines: list[dict[str, Any]] = []
+    handler = _Lines(lines)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 # --- small things -----------------------------------------------------------------------------------------------------

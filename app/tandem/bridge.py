@@ -114,6 +114,7 @@ class Bridge:
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         try:
             await self._wait_until_worth_it()
+            logs.call_id.set(self.identity.call_id or self.identity.session)  # learnt meanwhile, in another task
             if not self._over.is_set():
                 await self._talk()
         except Exception as error:

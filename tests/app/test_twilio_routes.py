@@ -258,7 +258,7 @@ async def test_a_media_socket_is_refused_before_the_upgrade_unless_twilio_signed
             {"signed_url": dialled.url[:-1]},
         ]
         for options in wrong:
-            assert await refused(server.upgrade(dialled.url, **options)) == 403  # type: ignore[arg-type]  # all are str
+            assert await refused(server.upgrade(dialled.url, **options)) == 403
         assert await server.metric("tokens_refused_total", reason="signature") == len(wrong)
         async with dialled.stream() as stream:  # the token is still good
             await stream.start()
