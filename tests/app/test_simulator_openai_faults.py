@@ -129,6 +129,7 @@ async def test_close_mid_response() -> None:
         await client.send("response.create")
         assert await client.close_code() == 1011
         assert len(of(client.seen, "response.output_audio.delta")) == 1
+    assert simulator.sessions[0].record.said_ms <= 200
 
 
 async def test_cut_is_a_reset() -> None:
@@ -142,14 +143,14 @@ async def test_cut_is_a_reset() -> None:
 
 async def test_paces() -> None:
     spent = []
-    for fault, seconds in (("burst=20", 1.0), ("slow=0.5", 0.06)):
+    for fault, seconds in (("burst=50", 5.0), ("slow=0.5", 0.06)):
         async with faulty(fault, seconds=seconds, delta_ms=(20, 20)) as simulator, dial(simulator.url) as client:
             await client.set_up()
             begun = asyncio.get_running_loop().time()
             await client.respond()
             spent.append(asyncio.get_running_loop().time() - begun)
-    assert 0.045 <= spent[0] < 1
-    assert 0.115 <= spent[1] < 1
+    assert 0.09 <= spent[0] < 5
+    assert spent[1] >= 0.115
 
 
 async def test_odd_deltas() -> None:

@@ -148,11 +148,11 @@ class Responder:
         if response.is_over:
             return
         for pause in steps:
+            if self._outlet.is_closed:
+                return
             self._count(response)
             if pause:
                 self._outlet.at(self._outlet.now + pause, lambda: self._proceed(response, steps))
-                return
-            if self._outlet.is_closed:
                 return
         self._count(response)
         self._over(response)

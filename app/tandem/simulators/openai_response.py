@@ -179,8 +179,7 @@ class Response:
             lasting = len(piece) / self.delivery.audio_format.bytes_per_ms
             self._said_ms += lasting
             self._audio_delta(index, item, piece)
-            if math.isfinite(self.delivery.pace):
-                yield lasting / 1000 / self.delivery.pace
+            yield lasting / 1000 / self.delivery.pace
         for word in pieces[said:]:
             self._words_delta(index, item, "response.output_audio_transcript.delta", "transcript", word)
 
