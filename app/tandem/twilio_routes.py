@@ -19,7 +19,8 @@ log = logs.get(__name__)
 router = APIRouter(tags=["twilio"])
 
 
-@router.api_route("/twilio/voice", methods=["GET", "POST"])
+@router.get("/twilio/voice")
+@router.post("/twilio/voice")
 async def voice(request: Request) -> Response:
     """An inbound call: admit it, begin to open its provider, and tell Twilio where to stream."""
     settings: Settings = request.app.state.settings
