@@ -47,7 +47,7 @@ def sound(events: list[Event]) -> bytes:
 def hum(milliseconds: int, level: int = 8000, audio_format: AudioFormat = PCM16_24K) -> bytes:
     """A tone of 300 Hz: loud enough to be taken for speech."""
     count = audio_format.rate // 1000 * milliseconds
-    pcm = (level * np.sin(2 * np.pi * 300 / audio_format.rate * np.arange(count))).astype("<i2").tobytes()
+    pcm: bytes = (level * np.sin(2 * np.pi * 300 / audio_format.rate * np.arange(count))).astype("<i2").tobytes()
     encode = {MULAW_8K: pcm16_to_mulaw, ALAW_8K: pcm16_to_alaw}.get(audio_format)
     return encode(pcm) if encode is not None else pcm
 

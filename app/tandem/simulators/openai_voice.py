@@ -81,7 +81,7 @@ def _recorded(text: str, seconds: float | None, audio_format: AudioFormat) -> by
 def _tone(hertz: int, seconds: float, audio_format: AudioFormat) -> bytes:
     count = audio_format.size(seconds * 1000) // audio_format.sample_bytes
     wave = _TONE_LEVEL * np.sin(2 * np.pi * hertz / audio_format.rate * np.arange(count))
-    pcm = wave.astype("<i2").tobytes()
+    pcm: bytes = wave.astype("<i2").tobytes()
     if audio_format.encoding is Encoding.PCM16:
         return pcm
     return pcm16_to_mulaw(pcm) if audio_format.encoding is Encoding.MULAW else pcm16_to_alaw(pcm)
