@@ -204,12 +204,18 @@ class SocketSession:
         self._ready.result()
 
     async def close(self) -> None:
-        """End the session, and close the socket with a short wait for the provider's part in it. Idempotent."""
+        """End the session, and close the socket with a short wait for the provider's part in it. Idempotent.
+
+        One that never got ready is not waited for: the caller needs the next provider now.
+        """
         self._end(None, None, "")
         socket = self._socket
         if socket is None:
             return
         socket.close()
+        if self._ready.exception() is not None:
+            socket.abort()
+            return
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await socket.wait_closed()

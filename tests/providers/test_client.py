@@ -519,7 +519,7 @@ async def test_r02_an_outage_costs_few_attempts(status: int) -> None:
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(10):
-                    group.create_task(one())
+                    group.create_task(one(), name="call")
         assert len(down.requests) <= 30, "the circuit opened during the first calls"
         assert len(working.visits) == calls
 

@@ -396,6 +396,18 @@ async def test_not_ready_in_time() -> None:
         await server.until(lambda: server.visit.closed == (1000, ""))
 
 
+async def test_one_that_is_neither_ready_nor_reading_is_not_waited_for() -> None:
+    async def script(visit: Visit) -> None:
+        visit.connection.transport.pause_reading()
+        await visit.connection.wait_closed()
+
+    async with ProviderServer(script) as server:
+        began = time.monotonic()
+        await fails(server.provider(ready_seconds=0.1))
+        assert time.monotonic() - began < 0.6
+        server.visit.cut()
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [(1000, ProviderUnavailableError), (3000, AuthenticationFailedError), (1011, ConnectionFailedError)],
