@@ -264,12 +264,12 @@ class OpenAIProtocol:
             return [SessionClosed(classify(word, type_, message, provider=self._name), reason=word)]
         if event_id or code not in UNRELATED:
             self._arbiter.refused(event_id, self._now, response_active=code == ACTIVE_RESPONSE)
-        events: list[Event] = [ProviderWarning(code or type_ or "error", presentable(message))]
         cancel_id, turn_id = self._writer.cancelling
-        if code == NOTHING_TO_CANCEL and event_id == cancel_id:
-            # Its `response.done` would have come before this answer: it is not coming any more.
-            events += self._reader.drop(turn_id, "cancelled")
-        return events
+        if code == NOTHING_TO_CANCEL and event_id and event_id == cancel_id:
+            # The response ended while our word was under way, which is no news; unless its end has not come: it would
+            # have come before this answer, so it will not.
+            return self._reader.drop(turn_id, "cancelled")
+        return [ProviderWarning(code or type_ or "error", presentable(message))]
 
     # Out
 

@@ -94,6 +94,38 @@ def test_refused_because_a_response_is_active() -> None:
     assert taken(made).purpose is GREETING
 
 
+def test_being_refused_for_an_active_response_is_no_failure_of_the_request() -> None:
+    made = arbiter()
+    made.say(GREETING, {})
+    for number in range(5):
+        made.refused(taken(made).id, 0, response_active=True)
+        made.created(f"resp_{number}", "")
+        made.done(f"resp_{number}")
+    assert taken(made).purpose is GREETING
+
+
+def test_a_cancelled_request_that_is_refused_is_not_repeated() -> None:
+    made = arbiter()
+    made.say(GREETING, {})
+    request = taken(made)
+    made.cancel(0)
+    made.refused(request.id, 0, response_active=True)
+    made.created("resp_1", "")
+    made.done("resp_1")
+    assert made.take(0) is None
+
+
+def test_a_refused_reply_joins_the_one_that_has_come_to_wait_since() -> None:
+    made = arbiter()
+    made.reply("a")
+    request = taken(made)
+    made.reply("b")
+    made.refused(request.id, 0, response_active=True)
+    made.created("resp_1", "")
+    made.done("resp_1")
+    assert set(taken(made).replies_to) == {"a", "b"}
+
+
 def test_refused_for_another_reason_is_not_tried_again() -> None:
     made = arbiter()
     made.say(GREETING, {})
