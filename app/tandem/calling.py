@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -39,15 +41,28 @@ _SHOWN: Final[Mapping[str, tuple[str, str, str]]] = {
 
 
 class Voice:
-    """What the simulated caller says: recordings that come with Tandem."""
+    """What the simulated caller says: recordings that come with Tandem, read at once. Blocks while it reads."""
 
     def __init__(self) -> None:
         folder = resources.files("tandem.simulators") / "speech"
         self.texts: dict[str, str] = tomllib.loads((folder / "texts.toml").read_text("utf-8"))
-        self._folder = folder
+        self._audio = {name: (folder / f"{name}.ulaw").read_bytes() for name in self.texts}
 
     def audio(self, name: str) -> bytes:
-        return (self._folder / f"{name}.ulaw").read_bytes()
+        """Mu-law at 8 kHz."""
+        return self._audio[name]
+
+
+def can_record(path: Path) -> None:
+    """Find out before the call whether its recording could be written afterwards.
+
+    Raises:
+        ValueError: it could not; says why.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise ValueError(f"{path} can not be written: there is no such folder, or it is not ours")
 
 
 SCRIPT: Final[Mapping[str, When]] = {

@@ -173,7 +173,7 @@ async def _dns(origin: str) -> Finding:
 async def _healthz(origin: str) -> Finding:
     what = "server"
     try:
-        async with _http() as http:
+        async with _http(origin) as http:
             answer = await http.get(f"{origin}/healthz")
     except httpx.ConnectError as error:
         if isinstance(_cause(error), ssl.SSLError):
@@ -228,7 +228,7 @@ async def _signed(account: TwilioAccount, origin: str) -> Finding:
         "Content-Type": "application/x-www-form-urlencoded",
     }
     try:
-        async with _http() as http:
+        async with _http(origin) as http:
             answer = await http.post(url, content=urlencode(fields), headers=headers)
     except httpx.HTTPError as error:
         return Finding("wrong", what, f"no answer: {type(error).__name__}", "look at the proxy or tunnel")
@@ -248,7 +248,7 @@ async def twilio(account: TwilioAccount, origin: str) -> list[Finding]:
     """Is the account good, and does a number lead here?"""
     base = f"{account.api_url}/2010-04-01/Accounts/{account.account_sid}"
     try:
-        async with _http(auth=(account.account_sid, account.auth_token)) as http:
+        async with _http(account.api_url, (account.account_sid, account.auth_token)) as http:
             answer = await http.get(f"{base}.json")
             if answer.status_code != 200:
                 return [_refused(answer.status_code)]
@@ -280,8 +280,10 @@ def _numbers(listed: list[dict[str, Any]] | None, voice_url: str) -> Finding:
     return Finding("ok", what, f"{len(here)} of {len(listed)} lead here: {', '.join(here[:5])}")
 
 
-def _http(auth: tuple[str, str] | None = None) -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=HTTP_SECONDS, auth=auth, follow_redirects=False)
+def _http(origin: str, auth: tuple[str, str] | None = None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        timeout=HTTP_SECONDS, auth=auth, follow_redirects=False, verify=origin.startswith("https"), trust_env=False
+    )
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -62,9 +62,14 @@ def demo(
     out: Annotated[Path, typer.Option(help="Recording to write: caller left, agent right.")] = Path("call.wav"),
 ) -> None:
     """Start a server with nothing configured, call it, and show what happens and how long it takes."""
+    from tandem.calling import can_record
     from tandem.demo import run
 
-    raise typer.Exit(asyncio.run(run(Screen(), out)))
+    try:
+        can_record(out)
+    except ValueError as error:
+        _refuse(str(error))
+    raise typer.Exit(run(Screen(), out))
 
 
 @app.command()

@@ -13,7 +13,7 @@ import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -38,23 +38,32 @@ class DemoError(Exception):
     """The demonstration could not be held."""
 
 
-async def run(screen: Screen, out: Path) -> int:
+def run(screen: Screen, out: Path) -> int:
     """Show everything. Returns the exit status: 0 when the call went well."""
     token = secrets.token_urlsafe(16)
-    try:
-        with tempfile.TemporaryDirectory(prefix="tandem-demo-") as folder, server(Path(folder), token) as child:
-            with screen.busy("starting the server"):
-                await child.ready()
-            screen.say(f"Tandem listens on {child.origin} (embedded provider: it repeats what it hears)", "bold")
-            screen.say("A simulated phone calls it over Twilio's media stream protocol.")
-            return await _call(screen, child, token, out)
-    except DemoError as error:
-        screen.problem(str(error))
-        return 1
-
-
-async def _call(screen: Screen, child: Child, token: str, out: Path) -> int:
     voice = calling.Voice()
+    with tempfile.TemporaryDirectory(prefix="tandem-demo-") as folder, server(Path(folder), token) as child:
+        try:
+            wrong = asyncio.run(_hold(screen, child, token, voice, out))
+        except DemoError as error:
+            wrong = [str(error)]
+        for line in wrong:
+            screen.problem(f"not as it should be: {line}")
+        if wrong:
+            screen.problem(f"the server's last words: {child.last_words()}")
+            return 1
+    screen.say(f"The call went well. Listen to it: {out} (caller left, agent right)", "green")
+    screen.say("Next: put OPENAI_API_KEY, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and PUBLIC_URL into .env, run")
+    screen.say(f"  tandem check && tandem serve   and let your number's voice URL be PUBLIC_URL{calling.VOICE_PATH}")
+    return 0
+
+
+async def _hold(screen: Screen, child: Child, token: str, voice: calling.Voice, out: Path) -> list[str]:
+    """Call the server, show the call, and say what was wrong with it."""
+    with screen.busy("starting the server"):
+        await child.ready()
+    screen.say(f"Tandem listens on {child.origin} (embedded provider: it repeats what it hears)", "bold")
+    screen.say("A simulated phone calls it over Twilio's media stream protocol.")
     screen.say(f"The caller says: {' / '.join(voice.texts[name] for name in calling.SCRIPT)}")
     plan = CallPlan(
         f"{child.origin}{calling.VOICE_PATH}",
@@ -65,24 +74,12 @@ async def _call(screen: Screen, child: Child, token: str, out: Path) -> int:
         status_url=f"{child.origin}/twilio/status",
         recording=out,
     )
-    try:
-        report = await place_call(plan, lambda event: calling.show_event(screen, event))
-    except OSError as error:
-        raise DemoError(f"{out} can not be written: {error.strerror or error}") from None
+    report = await place_call(plan, lambda event: calling.show_event(screen, event))
     record = await calling.fetch_record(child.origin, report.call_sid, token)
     if not isinstance(record, str):
         calling.show_transcript(screen, record)
     calling.show_report(screen, report)
-    wrong = shortcomings(report, await asyncio.to_thread(agent_side, out), voice)
-    for line in wrong:
-        screen.problem(f"not as it should be: {line}")
-    if wrong:
-        screen.say(child.last_words())
-        return 1
-    screen.say(f"The call went well. Listen to it: {out} (caller left, agent right)", "green")
-    screen.say("Next: put OPENAI_API_KEY, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and PUBLIC_URL into .env, run")
-    screen.say(f"  tandem check && tandem serve   and let your number's voice URL be PUBLIC_URL{calling.VOICE_PATH}")
-    return 0
+    return shortcomings(report, await asyncio.to_thread(agent_side, out), voice)
 
 
 def shortcomings(report: CallReport, agent: bytes, voice: calling.Voice) -> list[str]:
@@ -116,7 +113,8 @@ def agent_side(path: Path) -> bytes:
 class Child:
     """The server, a process of its own, as a user would start it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[Any], port: int, log: Path) -> None:
+        self.port = port
         self.origin = f"http://localhost:{port}"
         self._process = process
         self._log = log
@@ -137,24 +135,27 @@ class Child:
                         pass
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise DemoError(f"the server was not ready within {START_SECONDS:.0f} s\n{self.last_words()}") from None
-        raise DemoError(f"the server ended with status {self._process.returncode}\n{self.last_words()}")
+            raise DemoError(f"the server was not ready within {START_SECONDS:.0f} s") from None
+        raise DemoError(f"the server ended with status {self._process.returncode}")
 
     def last_words(self) -> str:
         """The end of its log."""
-        return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-5:])
+        return " | ".join(self._log.read_text("utf-8", "replace").splitlines()[-5:])
 
 
 @contextmanager
-def server(folder: Path, api_token: str) -> Iterator[Child]:
-    """A server on a free port that is stopped at the end. `folder` has no .env in it, and gets the log."""
+def server(folder: Path, api_token: str, **more: str) -> Iterator[Child]:
+    """A server on a free port that is stopped at the end. `folder` has no .env in it, and gets the log.
+
+    `more` is set in its environment besides.
+    """
     port = free_port()
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tandem", "serve"],
             cwd=folder,
-            env=environment(port, api_token),
+            env=environment(port, api_token) | more,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -48,8 +48,8 @@ class Wish:
             raise ValueError(f"--url {url}: {error}") from None
         path = parts.path if parts.path not in ("", "/") else calling.VOICE_PATH
         audio = read_wav(wav, MULAW_8K) if wav is not None else calling.conversation(calling.Voice())
-        if out is not None and not out.absolute().parent.is_dir():
-            raise ValueError(f"--out {out}: there is no such folder")
+        if out is not None:
+            calling.can_record(out)
         return cls(origin, path, settings.twilio, audio, out, seconds)
 
 

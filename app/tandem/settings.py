@@ -351,4 +351,5 @@ def announce(settings: Settings) -> None:
         log.warning("no keys are set: requests signed with the public demo account reach the embedded provider")
     if settings.api_token_is_ours:
         # Not a log line: logs are kept and shipped, and this is a password.
-        print(f"API token (random, until this process ends): {settings.api_token.get_secret_value()}", file=sys.stderr)  # noqa: T201  # see above
+        sys.stdout.write(f"API token (random, until this process ends): {settings.api_token.get_secret_value()}\n")
+        sys.stdout.flush()

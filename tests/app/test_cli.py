@@ -40,6 +40,8 @@ def test_version_and_help() -> None:
         (["call", "--wav", "nowhere.wav"], "nowhere.wav"),
         (["call", "--out", "nowhere/call.wav"], "no such folder"),
         (["call", "--seconds", "0"], "0.1"),
+        (["demo", "--out", "nowhere/call.wav"], "no such folder"),
+        (["demo", "--out", "."], "is a folder"),
         (["simulate"], "Missing argument"),
         (["simulate", "gemini"], "no provider 'gemini'"),
         (["simulate", "openai", "--fault", "nope"], "no fault 'nope'"),
