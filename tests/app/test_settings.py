@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tandem.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Settings, SettingsError, load, origin_of
+from tandem_providers.options import option_infos
+from tandem_providers.table import KINDS
 
 SID = "AC" + "1a" * 16
 
@@ -253,3 +256,28 @@ def test_the_file_is_read_and_the_real_environment_wins(tmp_path: Path) -> None:
     assert (found.port, found.greeting, found.max_calls) == (9001, "Good day, ${NAME}", 150)
     file.write_text("TWILIO_TOKEN=x\n", encoding="utf-8")
     assert "TWILIO_TOKEN" in problems({}, file)[0]
+
+
+# .env.example
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+
+
+def test_the_example_names_every_variable_and_no_other() -> None:
+    names = set(re.findall(r"^#([A-Z0-9_]+)=", EXAMPLE.read_text(), re.MULTILINE))
+    options = [info for kind in KINDS.values() for info in option_infos(kind.options).values()]
+    assert names == {name.upper() for name in Settings.model_fields} | {info.env[0] for info in options if info.env}
+
+
+def test_the_example_works_as_it_is_and_its_defaults_are_true(tmp_path: Path) -> None:
+    assert settings({}, EXAMPLE).warnings == ()
+    uncommented = tmp_path / ".env"
+    lines = EXAMPLE.read_text().splitlines()
+    skipped = ("#OPENAI", "#PUBLIC_URL", "#PROVIDERS", "#TWILIO_ACCOUNT", "#INSTRUCTIONS", "#GREETING")
+    uncommented.write_text(
+        "\n".join(line[1:] if re.match(r"#[A-Z]", line) and not line.startswith(skipped) else "" for line in lines)
+    )
+    shown, default = settings({}, uncommented), settings()
+    for name in Settings.model_fields:
+        if name not in ("secret_key", "api_token", "log_format"):
+            assert getattr(shown, name) == getattr(default, name), name

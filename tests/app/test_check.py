@@ -1,0 +1,184 @@
+"""`tandem check`: what is right, what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tandem import check, demo
+from tandem.screen import Screen
+from tandem.settings import Settings, TwilioAccount, load
+from tandem.simulators.openai import OpenAISimulator
+
+SID = "AC" + "1a" * 16
+Answers = Mapping[str, tuple[int, object]]
+
+
+@asynccontextmanager
+async def web(answers: Answers, **headers: str) -> AsyncIterator[str]:
+    """A web server that answers each path with a status and JSON, and anything else with 404."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        status, body = answers.get(head.split()[1].partition("?")[0], (404, {}))
+        text = json.dumps(body)
+        lines = [f"HTTP/1.1 {status} x", f"content-length: {len(text)}", "connection: close"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        writer.write("\r\n".join([*lines, "", text]).encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def settings(**env: str) -> Settings:
+    return load(env, None)
+
+
+async def shown(found: Settings) -> tuple[int, str]:
+    out = io.StringIO()
+    status = await check.run(Screen(out), found)
+    return status, out.getvalue()
+
+
+async def test_with_nothing_set_everything_that_can_work_works() -> None:
+    status, text = await shown(settings(PORT=str(demo.free_port())))
+    assert status == 0
+    assert "ok\tprovider echo\tsession ready" in text
+    assert "warning\tpublic URL\thttp://localhost:" in text
+    assert "Everything that was tried works." in text
+
+
+def test_a_running_server_is_found_and_accepts_what_we_sign(tmp_path: Path) -> None:
+    account = {"TWILIO_ACCOUNT_SID": SID, "TWILIO_AUTH_TOKEN": "planted-token"}
+    with demo.server(tmp_path, "token", **account) as child:
+
+        async def look() -> list[check.Finding]:
+            await child.ready()
+            found = settings(PUBLIC_URL=child.origin, **account)
+            other = settings(PUBLIC_URL=child.origin, **account | {"TWILIO_AUTH_TOKEN": "another-token"})
+            return [*await check.public_url(found), (await check.public_url(other))[-1]]
+
+        local, server, socket, signed, refused = asyncio.run(look())
+    assert (local.verdict, "this machine only" in local.found) == ("wrong", True)
+    assert (server.verdict, socket.verdict, signed.verdict) == ("ok", "ok", "ok")
+    assert (refused.verdict, "TWILIO_AUTH_TOKEN" in refused.fix) == ("wrong", True)
+
+
+async def test_what_answers_at_the_public_url_must_be_ours() -> None:
+    async with web({"/healthz": (200, {"status": "fine"})}) as origin:
+        assert "something else answers" in (await check._healthz(origin)).found
+    async with web({"/healthz": (301, {})}, location="https://voice.example.com/healthz") as origin:
+        finding = await check._healthz(origin)
+        assert "redirects to https://voice.example.com" in finding.found
+        assert "PUBLIC_URL" in finding.fix
+    assert "nothing answers" in (await check._healthz(f"http://127.0.0.1:{demo.free_port()}")).found
+
+
+async def test_a_proxy_that_swallows_upgrades_is_found() -> None:
+    async with web({}) as origin:
+        finding = await check._upgrade(origin)
+    assert (finding.verdict, finding.found) == ("wrong", "the upgrade was answered with 404")
+    assert "WebSocket" in finding.fix
+
+
+async def test_a_name_that_does_not_exist_and_one_that_is_private() -> None:
+    assert (await check._dns("https://nowhere.invalid")).verdict == "wrong"
+    assert (await check._dns("https://10.1.2.3")).verdict == "warning"
+
+
+async def test_a_real_session_is_opened_on_each_provider() -> None:
+    async with OpenAISimulator(key="sk-good-one") as simulator:
+        found = settings(
+            PROVIDERS="openai,openai@backup",
+            OPENAI_API_KEY="sk-good-one",
+            OPENAI_REALTIME_URL=simulator.url,
+            BACKUP_OPENAI_API_KEY="sk-bad-one",
+            PORT=str(demo.free_port()),
+        )
+        status, text = await shown(found)
+    assert status == 1
+    assert "ok\tprovider openai\tsession ready in " in text
+    assert "model gpt-realtime" in text
+    assert "mulaw/8000 in, mulaw/8000 out" in text
+    assert "wrong\tprovider openai@backup\t" in text
+    assert "check the key" in text
+    assert "sk-" not in text
+
+
+@pytest.mark.parametrize(
+    ("fault", "fix"),
+    [
+        ("refuse=429", "higher limits"),
+        ("quota=connect", "add credit"),
+        ("refuse=503", "try again later"),
+        ("refuse=404", "the model"),
+        ("silent", "CONNECT_SECONDS"),
+    ],
+)
+async def test_what_to_do_depends_on_the_failure(fault: str, fix: str) -> None:
+    async with OpenAISimulator(faults=[fault]) as simulator:
+        found = settings(OPENAI_API_KEY="sk-x", OPENAI_REALTIME_URL=simulator.url, CONNECT_SECONDS="0.5")
+        finding = await check.provider(found, found.choices[0])
+    assert finding.verdict == "wrong"
+    assert fix in finding.fix, finding
+
+
+ACCOUNT = f"/2010-04-01/Accounts/{SID}"
+
+
+async def twilio(answers: Answers) -> list[check.Finding]:
+    async with web(answers) as api:
+        return await check.twilio(TwilioAccount(SID, "t0ken", api), "https://voice.example.com")
+
+
+async def test_a_number_that_leads_here_is_found_and_not_shown() -> None:
+    numbers = [
+        {"phone_number": "+15551234500", "voice_url": "https://voice.example.com/twilio/voice"},
+        {"phone_number": "+15551234511", "voice_url": "https://elsewhere.example.com"},
+    ]
+    account, listed = await twilio(
+        {
+            f"{ACCOUNT}.json": (200, {"status": "active"}),
+            f"{ACCOUNT}/IncomingPhoneNumbers.json": (200, {"incoming_phone_numbers": numbers}),
+        }
+    )
+    assert (account.verdict, listed.verdict) == ("ok", "ok")
+    assert listed.found == "1 of 2 lead here: +15•••••••00"
+
+
+@pytest.mark.parametrize(
+    ("answers", "verdict", "said"),
+    [
+        ({}, "wrong", "credentials refused (404)"),
+        ({f"{ACCOUNT}.json": (401, {})}, "wrong", "credentials refused (401)"),
+        ({f"{ACCOUNT}.json": (500, {})}, "wrong", "answered 500"),
+        ({f"{ACCOUNT}.json": (200, {"status": "suspended"})}, "wrong", "is suspended"),
+        ({f"{ACCOUNT}.json": (200, {"status": "active"})}, "warning", "can't be listed"),
+        (
+            {
+                f"{ACCOUNT}.json": (200, {"status": "active"}),
+                f"{ACCOUNT}/IncomingPhoneNumbers.json": (200, {"incoming_phone_numbers": []}),
+            },
+            "warning",
+            "none of 0 leads here",
+        ),
+    ],
+)
+async def test_what_twilio_says_of_the_account(answers: Answers, verdict: str, said: str) -> None:
+    finding = (await twilio(answers))[-1]
+    assert (finding.verdict, said in finding.found) == (verdict, True), finding
+
+
+async def test_an_api_that_is_not_there() -> None:
+    account = TwilioAccount(SID, "t0ken", f"http://127.0.0.1:{demo.free_port()}")
+    (finding,) = await check.twilio(account, "https://voice.example.com")
+    assert "TWILIO_API_URL" in finding.fix
