@@ -104,7 +104,13 @@ class Bridge:
         self._inbound: Converter | None = None
         self._outbound: Converter | None = None
         self._close_code = 1000
+        self._told_at = 0.0
         self.frames_out = 0
+
+    @property
+    def _log(self) -> logs.Log:
+        """Names the call: the sockets' callbacks do not run in the context of the call's owner."""
+        return log.bind(call_id=self.identity.call_id or self.identity.session)
 
     # --- the owner --------------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class Bridge:
             if not self._over.is_set():
                 await self._talk()
         except Exception as error:
-            log.error("the call's owner failed", error=error)
+            self._log.error("the call's owner failed", error=error)
             self._end(EndReason.INTERNAL_ERROR)
         finally:
             self._end(EndReason.DRAINED)  # only when cancelled: else a reason stands already
@@ -173,7 +179,7 @@ class Bridge:
             elif type(event) is Started and not self._recognise(event):
                 return
             elif type(event) is Malformed:
-                log.warning("unreadable frame from the carrier", reason=event.reason)
+                self._log.warning("unreadable frame from the carrier", reason=event.reason)
             self.tell(event)
 
     def on_close(self, code: int, reason: str) -> None:
@@ -189,7 +195,6 @@ class Bridge:
             return False
         if not self.identity.call_id:
             self.identity.call_id = event.call_id
-            logs.call_id.set(event.call_id)
         leg = self.call.plan.format
         try:
             if event.inbound is not None and event.inbound != leg:
@@ -198,7 +203,7 @@ class Bridge:
                 self._outbound = Converter(leg, event.outbound)
         except ValueError:
             event = Started(event.call_id, event.stream_id, event.account_id, None, None, event.announced)
-        log.info("stream started", stream=event.stream_id, format=event.announced)
+        self._log.info("stream started", stream=event.stream_id, format=event.announced)
         self._may_spend.set()
         return True
 
@@ -208,9 +213,9 @@ class Bridge:
         if type(event) is SessionReady and self._session is not None:
             can = self._session.capabilities
             self.call.set_voice(can, None if can.hears_turns else TurnDetector())
-            log.info("provider ready", provider=event.provider, model=event.model)
+            self._log.info("provider ready", provider=event.provider, model=event.model)
         elif type(event) is ProviderWarning:
-            log.warning("provider", code=event.code, message=event.message)
+            self._log.warning("provider", code=event.code, message=event.message)
         self.tell(event)
 
     # --- events in, commands out ------------------------------------------------------------------
@@ -222,11 +227,13 @@ class Bridge:
             return
         self._busy = True
         try:
-            self._obey(self.call.handle(event, self._now()))
+            now = self._told_at = self._now()
+            self._obey(self.call.handle(event, now))
             while self._inbox:
-                self._obey(self.call.handle(self._inbox.popleft(), self._now()))
+                now = self._told_at = self._now()
+                self._obey(self.call.handle(self._inbox.popleft(), now))
         except Exception as error:
-            log.error("the call failed", error=error, event_kind=type(event).__name__)
+            self._log.error("the call failed", error=error, event_kind=type(event).__name__)
             self._end(EndReason.INTERNAL_ERROR)
         finally:
             self._busy = False
@@ -267,6 +274,8 @@ class Bridge:
         elif isinstance(command, Mark | Clear):
             for message in self._dialect.send(command):
                 socket.send_text(message)
+            if type(command) is Clear:
+                self._metrics.clear_seconds.observe(self._now() - self._told_at)
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
@@ -315,7 +324,7 @@ class Bridge:
             metrics.bad_frames.labels(_kind_of(why)).inc(count)
         for kind, amount in stats.usage.items():
             metrics.usage.labels(stats.provider, kind).inc(amount)
-        log.info(
+        self._log.info(
             "call ended",
             result=reason,
             carrier=self.carrier.name,
