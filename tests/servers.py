@@ -36,6 +36,7 @@ from tandem.simulators.plan import CallPlan
 from tandem.simulators.twilio_twiml import Connect, Verb, parse_twiml
 from tandem.switchboard import Switchboard
 from tandem_codecs.format import FRAME_MS, MULAW_8K
+from tandem_providers.tasks import owned_tasks
 
 ACCOUNT: Final = "AC" + "1" * 32
 AUTH_TOKEN: Final = "planted-auth-token"
@@ -250,8 +251,8 @@ class Dialled:
             url = f"{door.origin.replace('http', 'ws', 1)}/twilio/media/{self.token}"
         async with other.upgrade(url) as socket:
             stream = Stream(socket, other, self.call_sid, plays=plays)
-            async with asyncio.TaskGroup() as tasks:
-                listener = tasks.create_task(stream.listen())
+            async with owned_tasks() as start:
+                listener = start(stream.listen(), name="carrier")
                 try:
                     await stream.send("connected", protocol="Call", version="1.0.0")
                     yield stream
@@ -409,8 +410,8 @@ async def child(
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     running = Child(process, f"http://127.0.0.1:{port}")
-    async with asyncio.timeout(55), asyncio.TaskGroup() as tasks:
-        tasks.create_task(running.read())
+    async with asyncio.timeout(55), owned_tasks() as start:
+        reader = start(running.read(), name="output")
         try:
             if ready:
                 await eventually(lambda: _answers(running), seconds=20)
@@ -419,6 +420,7 @@ async def child(
             if process.returncode is None:
                 process.kill()
             await process.wait()
+            await reader
             await running.http.aclose()
 
 
