@@ -31,15 +31,17 @@ from tandem.call_types import (
     Tick,
     ToProvider,
 )
-from tandem.carriers.events import Clear, Malformed, Mark, Media, Play, Started, Stopped
+from tandem.carriers.events import CarrierError, Clear, Malformed, Mark, Media, Play, Started, Stopped
 from tandem.carriers.table import CarrierKind
 from tandem.metrics import Metrics
+from tandem.rest.port import CarrierApi, CarrierApiError
 from tandem_codecs.convert import Converter
 from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
 from tandem_providers.detector import TurnDetector
 from tandem_providers.events import Event, ProviderWarning, SessionReady
 from tandem_providers.provider import Session
+from tandem_providers.tasks import owned_tasks
 from tandem_providers.wire import FrameSocket
 
 TICK_SECONDS = 0.04
@@ -47,6 +49,8 @@ TICK_SECONDS = 0.04
 BLOCKED_BYTES = 65_536
 """More than this in the socket's buffer: the carrier is not reading fast enough."""
 FREE_BYTES = 16_384
+HANG_UP_SECONDS = 6.0
+"""How long ending a call over the carrier's API may take, its own retry included."""
 _WAITING = 256
 """Commands kept for a session object that does not exist yet (a few loop turns)."""
 
@@ -68,7 +72,8 @@ class Bridge:
     """One call from the webhook (or the media socket) to the end.
 
     `run` owns it; `attach` gives it the carrier's socket. `accepts` decides, when the stream starts, whether it is the
-    stream of this call: it is told what the carrier said and answers False for a stranger.
+    stream of this call: it is told what the carrier said and answers False for a stranger. `api` controls the call
+    beside its media; a carrier for which a closed socket does not end the call needs it.
     """
 
     def __init__(
@@ -80,9 +85,13 @@ class Bridge:
         plan: CallPlan,
         accepts: Callable[[Started], bool],
         metrics: Metrics,
+        api: CarrierApi | None = None,
     ) -> None:
         self.carrier = carrier
         self.identity = identity
+        self.api = api
+        self.line_is_ours = True
+        """The call ends when we do. No longer, once the carrier has ended it or moved it to somebody else."""
         self.opened_unix = time.time()
         self.call = Call(plan, self._now())
         self.socket: FrameSocket | None = None
@@ -129,6 +138,7 @@ class Bridge:
         finally:
             self._end(EndReason.DRAINED)  # only when cancelled: else a reason stands already
             self._timer.cancel()
+            await self._end_line()
             self._report()
 
     async def _wait_until_worth_it(self) -> None:
@@ -142,12 +152,27 @@ class Bridge:
                 wait.cancel()
 
     async def _talk(self) -> None:
-        async with self._client.session(self._config, self._on_provider, leg=self.call.plan.format) as session:
-            self._session = session
-            self._obey(self._waiting)
-            self._waiting.clear()
-            await self._over.wait()
-            self._session = None
+        async with owned_tasks() as start:
+            async with self._client.session(self._config, self._on_provider, leg=self.call.plan.format) as session:
+                self._session = session
+                self._obey(self._waiting)
+                self._waiting.clear()
+                await self._over.wait()
+                self._session = None
+                line_ended = start(self._end_line(), name="end of line")  # while the provider is let go
+            await line_ended
+
+    async def _end_line(self) -> None:
+        """End the call at a carrier for which a closed socket is not the end; once, and only if it is still ours."""
+        api, call_id = self.api, self.identity.call_id
+        if self.carrier.traits.socket_ends_call or not self.line_is_ours or api is None or not call_id:
+            return
+        self.line_is_ours = False
+        try:
+            async with asyncio.timeout(HANG_UP_SECONDS):
+                await api.hang_up(call_id)
+        except (CarrierApiError, TimeoutError) as error:
+            self._log.error("the call could not be ended at the carrier", error=error)
 
     async def attach(self, socket: FrameSocket) -> None:
         """The carrier's media socket is open and delivers to this object. Returns when it has closed."""
@@ -161,6 +186,7 @@ class Bridge:
 
     def carrier_ended(self) -> None:
         """The carrier says by webhook that the call is over."""
+        self.line_is_ours = False
         self.tell(Stopped())
 
     # --- the carrier's socket (FrameReceiver) -----------------------------------------------------
@@ -180,6 +206,9 @@ class Bridge:
                 return
             elif type(event) is Malformed:
                 self._log.warning("unreadable frame from the carrier", reason=event.reason)
+            elif type(event) is CarrierError:
+                self.call.stats.count_bad(_COMPLAINT)
+                self._log.warning("the carrier complains", code=event.code, problem=event.text)
             self.tell(event)
 
     def on_close(self, code: int, reason: str) -> None:
@@ -269,8 +298,10 @@ class Bridge:
             return
         if type(command) is Play:
             audio = command.audio if self._outbound is None else self._outbound.feed(command.audio)
-            socket.send_text(self._dialect.play(audio))
-            self.frames_out += 1
+            message = self._dialect.play(audio)
+            if message:
+                socket.send_text(message)
+                self.frames_out += 1
         elif isinstance(command, Mark | Clear):
             for message in self._dialect.send(command):
                 socket.send_text(message)
@@ -358,4 +389,5 @@ def _kind_of(reason: str) -> str:
     return reason.partition(":")[0].strip()[:40] if reason in _KNOWN_BAD else "unreadable"
 
 
-_KNOWN_BAD = frozenset({"binary frame", "media before start", "dtmf before start", "a second start"})
+_COMPLAINT = "complaint of the carrier"
+_KNOWN_BAD = frozenset({_COMPLAINT, "binary frame", "media before start", "dtmf before start", "a second start"})

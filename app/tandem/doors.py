@@ -13,6 +13,7 @@ from tandem.bridge import Bridge, Identity
 from tandem.carriers.events import Started
 from tandem.carriers.table import CarrierKind
 from tandem.media_socket import take_over
+from tandem.rest.port import CarrierApi
 from tandem.settings import Settings
 from tandem.switchboard import Refusal, Switchboard
 
@@ -32,6 +33,12 @@ class IncomingCall:
     called: str = field(repr=False)
 
 
+def api_of(app: FastAPI, carrier: CarrierKind) -> CarrierApi | None:
+    """The carrier's REST API, where this server has an account for it."""
+    apis: dict[str, CarrierApi] = app.state.apis
+    return apis.get(carrier.name)
+
+
 def take_in(app: FastAPI, carrier: CarrierKind, call: IncomingCall) -> Bridge | Refusal:
     """Admit a call and begin to open its provider; a carrier that asks again gets the same bridge."""
     board: Switchboard = app.state.switchboard
@@ -45,7 +52,7 @@ def take_in(app: FastAPI, carrier: CarrierKind, call: IncomingCall) -> Bridge | 
         return refusal
     identity = Identity(secrets.token_hex(16), call.call_id, call.account_id, call.caller, call.called)
     log.info("call", call_id=call.call_id, carrier=carrier.name, caller=logs.Private(call.caller))
-    return board.open(carrier, identity, lambda start: _is_call(start, identity))
+    return board.open(carrier, identity, lambda start: _is_call(start, identity), api_of(app, carrier))
 
 
 def stream_url(settings: Settings, bridge: Bridge) -> str:
@@ -97,13 +104,18 @@ def _bridge_of(websocket: WebSocket, carrier: CarrierKind, account_id: str, text
     def accepts(start: Started) -> bool:
         """Issued by another instance: the MAC can be checked now that the call's id is known."""
         genuine = token.verify(key, carrier.name, start.call_id)
-        return genuine and start.account_id == account_id and used.take(token, time.time())
+        return genuine and _is_account(start, account_id) and used.take(token, time.time())
 
-    return board.open(carrier, identity, accepts), ""
+    return board.open(carrier, identity, accepts, api_of(websocket.app, carrier)), ""
 
 
 def _is_call(start: Started, identity: Identity) -> bool:
-    return start.call_id == identity.call_id and start.account_id == identity.account_id
+    return start.call_id == identity.call_id and _is_account(start, identity.account_id)
+
+
+def _is_account(start: Started, account_id: str) -> bool:
+    """Carriers that do not say in their webhooks whose account it is are recognised by the call alone."""
+    return not account_id or start.account_id == account_id
 
 
 def _key(settings: Settings) -> bytes:

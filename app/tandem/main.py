@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from tandem import __version__, logs, metrics, routes, settings, twilio_routes
 from tandem.drain import drain_on_signals
+from tandem.rest.table import open_apis
 from tandem.switchboard import Limits, Switchboard
 from tandem.tokens import SingleUse
 from tandem.voices import build_client, process_config
@@ -24,6 +25,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings.announce(current)
     counters = app.state.metrics = metrics.Metrics()
     app.state.used_tokens = SingleUse()
+    apis = app.state.apis = await asyncio.to_thread(open_apis, current)  # TLS contexts are read from files
     client = build_client(current, counters)
     limits = Limits(
         current.max_calls,
@@ -36,6 +38,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with owned_tasks() as start:
             board = Switchboard(client, process_config(current), limits, counters, start)
             app.state.switchboard = board
+            app.state.start = start  # for work that a carrier's request starts and does not wait for
             start(metrics.watch_loop(counters), name="loop watch")
             # What lives from here on is the calls' own; the modules need not be looked at again and again.
             await asyncio.to_thread(gc.collect)
@@ -43,6 +46,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             with drain_on_signals(board, current.drain_seconds, start):
                 yield
     finally:
+        for api in apis.values():
+            await api.close()
         await client.close()
 
 

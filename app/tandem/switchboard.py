@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from tandem_providers.client import Client
-
 from tandem import logs
 from tandem.bridge import Bridge, Identity
 from tandem.call import State
@@ -20,8 +18,10 @@ from tandem.call_types import CallPlan, CallPrompts, EndReason
 from tandem.carriers.events import Started
 from tandem.carriers.table import CarrierKind
 from tandem.metrics import Metrics
+from tandem.rest.port import CarrierApi
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import MULAW_8K, AudioFormat
+from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
 from tandem_providers.prompts import prompt
 from tandem_providers.tasks import StartTask
@@ -100,13 +100,19 @@ class Switchboard:
             return Refusal.LAGGING
         return None
 
-    def open(self, carrier: CarrierKind, identity: Identity, accepts: Callable[[Started], bool]) -> Bridge:
+    def open(
+        self,
+        carrier: CarrierKind,
+        identity: Identity,
+        accepts: Callable[[Started], bool],
+        api: CarrierApi | None = None,
+    ) -> Bridge:
         """Take a call: from now on it is up, has an owner, and its provider is being called."""
         self._starts.append(time.monotonic())
         leg = carrier.traits.formats[0]
         lead_ms = carrier.traits.lead_seconds * 1000
         plan = replace(self.plan, format=leg, lead_ms=lead_ms, prompts=self._prompts_in(leg))
-        bridge = Bridge(carrier, identity, self._client, self._config, plan, accepts, self._metrics)
+        bridge = Bridge(carrier, identity, self._client, self._config, plan, accepts, self._metrics, api)
         self.live[identity.session] = bridge
         self._empty.clear()
         self._metrics.calls_live.set(len(self.live))

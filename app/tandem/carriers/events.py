@@ -71,7 +71,15 @@ class Unknown:
     kind: str
 
 
-CarrierEvent = Connected | Started | Media | Dtmf | MarkPlayed | Stopped | Malformed | Unknown
+@dataclass(frozen=True, slots=True)
+class CarrierError:
+    """The carrier complains over the stream about something that we sent, or about itself. Logged and counted."""
+
+    code: str
+    text: str
+
+
+CarrierEvent = Connected | Started | Media | Dtmf | MarkPlayed | Stopped | Malformed | Unknown | CarrierError
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +116,5 @@ class CarrierTraits:
     """How far ahead of playout audio may be sent; what exceeds it waits on our side, where a barge-in drops it."""
     marks_returned_on_clear: bool
     """A clear returns the marks that were still waiting, so a returned mark alone does not prove that it was heard."""
+    socket_ends_call: bool
+    """The call is over when we close the media socket. Where it is not, it must be ended over the carrier's API."""

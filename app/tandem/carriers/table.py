@@ -18,7 +18,7 @@ class StreamDialect(Protocol):
         ...
 
     def play(self, audio: bytes) -> bytes:
-        """Audio in the outbound format, as one message."""
+        """Audio in the outbound format, as one message; empty when it waits for more to go with."""
         ...
 
     def send(self, command: CarrierCommand) -> list[bytes]:

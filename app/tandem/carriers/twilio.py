@@ -41,6 +41,7 @@ TRAITS: Final = CarrierTraits(
     formats=(MULAW_8K,),
     lead_seconds=LEAD_SECONDS,
     marks_returned_on_clear=MARKS_RETURNED_ON_CLEAR,
+    socket_ends_call=True,  # what our TwiML says after the stream is to hang up
 )
 
 FORMATS: Final[dict[tuple[str, int], AudioFormat]] = {
