@@ -233,7 +233,8 @@ def lenient(payload: dict[str, Any]) -> AnyEvent:
     Raises:
         msgspec.ValidationError: it cannot be made sense of.
     """
-    return msgspec.convert(_without_nulls(payload), AnyEvent, strict=False)
+    event: AnyEvent = msgspec.convert(_without_nulls(payload), AnyEvent, strict=False)
+    return event
 
 
 def _without_nulls(value: Any) -> Any:

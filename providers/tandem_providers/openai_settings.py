@@ -24,7 +24,7 @@ class _Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defa
     """Settings as the vendor documents them; a misspelt field is an error."""
 
 
-class ServerVad(_Strict, tag_field="type", tag="server_vad"):
+class ServerVad(_Strict, frozen=True, tag_field="type", tag="server_vad"):
     """Turns by loudness. All fields are sent: the vendor's documents disagree about the default of the silence."""
 
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
@@ -35,7 +35,7 @@ class ServerVad(_Strict, tag_field="type", tag="server_vad"):
     interrupt_response: bool = True
 
 
-class SemanticVad(_Strict, tag_field="type", tag="semantic_vad"):
+class SemanticVad(_Strict, frozen=True, tag_field="type", tag="semantic_vad"):
     """Turns by meaning."""
 
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"
@@ -43,7 +43,7 @@ class SemanticVad(_Strict, tag_field="type", tag="semantic_vad"):
     interrupt_response: bool = True
 
 
-class Transcription(_Strict):
+class Transcription(_Strict, frozen=True):
     """The separate model that writes down the caller's words."""
 
     model: str
@@ -54,37 +54,37 @@ class Transcription(_Strict):
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | UnsetType = UNSET
 
 
-class NoiseReduction(_Strict):
+class NoiseReduction(_Strict, frozen=True):
     type: Literal["near_field", "far_field"]
     strength: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
 
 
-class Reasoning(_Strict):
+class Reasoning(_Strict, frozen=True):
     effort: Literal["minimal", "low", "medium", "high", "xhigh"]
 
 
-class TokenLimits(_Strict):
+class TokenLimits(_Strict, frozen=True):
     post_instructions: Annotated[int, Meta(ge=0)]
 
 
-class RetentionRatio(_Strict, tag_field="type", tag="retention_ratio"):
+class RetentionRatio(_Strict, frozen=True, tag_field="type", tag="retention_ratio"):
     retention_ratio: Annotated[float, Meta(ge=0, le=1)]
     token_limits: TokenLimits | UnsetType = UNSET
 
 
-class Tracing(_Strict):
+class Tracing(_Strict, frozen=True):
     workflow_name: str | UnsetType = UNSET
     group_id: str | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 
 
-class Prompt(_Strict):
+class Prompt(_Strict, frozen=True):
     id: str
     version: str | UnsetType | None = UNSET
     variables: dict[str, Any] | UnsetType | None = UNSET
 
 
-class NamedFunction(_Strict, tag_field="type", tag="function"):
+class NamedFunction(_Strict, frozen=True, tag_field="type", tag="function"):
     name: str
 
 
