@@ -29,6 +29,7 @@ from tandem.carriers.events import (
     Stopped,
     Unknown,
 )
+from tandem.carriers.frames import DTMF_DIGITS, quote, short, unreadable
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_8K, PCM16_16K, PCM16_24K, AudioFormat
 
 LEAD_SECONDS: Final = 20.0
@@ -57,8 +58,6 @@ FORMATS: Final[dict[tuple[str, int], AudioFormat]] = {
 }
 """Announced encoding (lower case) and rate to what it is. Twilio documents the first only; the others are spoken by
 services that copied its protocol."""
-
-DTMF_DIGITS: Final = frozenset("0123456789*#ABCD")
 
 _Id = Annotated[str, Meta(min_length=1, max_length=256)]
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -122,13 +121,8 @@ _MESSAGES = _Media | _Mark | _Dtmf | _Connected | _Stop | _Start
 _KINDS: Final = frozenset({"media", "mark", "dtmf", "connected", "stop", "start"})
 
 
-class _Kind(Struct):
-    event: str
-
-
 # Not strict: numbers may be written as strings. Strings are never made out of numbers.
 _decode: Final = msgspec.json.Decoder(_MESSAGES, strict=False).decode
-_decode_kind: Final = msgspec.json.Decoder(_Kind).decode
 _encode: Final = msgspec.json.encode
 
 
@@ -149,15 +143,15 @@ class TwilioStream:
         try:
             message = _decode(data)
         except msgspec.ValidationError as error:
-            return [_unreadable(data, str(error))]
+            return [unreadable(data, str(error), _KINDS)]
         except ValueError as error:  # the parser's own, and UnicodeDecodeError
-            return [Malformed(_short(str(error)))]
+            return [Malformed(short(str(error)))]
         except RecursionError:
             return [Malformed("nested too deeply")]
         if type(message) is _Media:  # the hot path: an exact class, tested first
             media = message.media
             if media.track != "inbound":
-                return [Unknown(_short(f"media of track {media.track}"))]
+                return [Unknown(short(f"media of track {media.track}"))]
             if not media.payload:
                 return [Malformed("media without audio")]
             return [Media(media.payload, media.chunk, media.timestamp)]
@@ -228,19 +222,11 @@ class TwilioStream:
             case _ if not self.stream_id:
                 raise RuntimeError("the stream has not started")
             case Mark():
-                return [b"%b%b}}" % (self._mark_head, _quote(command.name))]
+                return [b"%b%b}}" % (self._mark_head, quote(command.name))]
             case Clear():
                 return [self._clear]
             case _:
                 assert_never(command)
-
-
-def _quote(name: str) -> bytes:
-    """Any string as JSON, lone surrogates included (they come back as question marks)."""
-    try:
-        return _encode(name)
-    except UnicodeEncodeError:
-        return _encode(name.encode("utf-8", "replace").decode("utf-8"))
 
 
 def _format(announced: _MediaFormat | None) -> tuple[AudioFormat | None, str]:
@@ -250,17 +236,3 @@ def _format(announced: _MediaFormat | None) -> tuple[AudioFormat | None, str]:
     words = f"{announced.encoding} {announced.sample_rate} Hz, {announced.channels} channel(s)"
     known = FORMATS.get((announced.encoding.lower(), announced.sample_rate))
     return (known if announced.channels == 1 else None), words
-
-
-def _unreadable(data: bytes, reason: str) -> CarrierEvent:
-    """Well-formed JSON that is none of our messages: a kind we don't know, or a known one with wrong contents."""
-    try:
-        kind = _decode_kind(data).event
-    except (ValueError, RecursionError):
-        return Malformed(_short(reason))
-    return Malformed(_short(f"{kind}: {reason}")) if kind in _KINDS else Unknown(_short(kind))
-
-
-def _short(words: str) -> str:
-    """Words of the far end that may reach a log."""
-    return words if len(words) <= 120 else words[:117] + "..."
