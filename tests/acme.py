@@ -11,7 +11,7 @@ from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import AuthenticationFailedError, InvalidConfigError
 from tandem_providers.events import Event
 from tandem_providers.options import option
-from tandem_providers.provider import Capabilities, EventSink, Session
+from tandem_providers.provider import FRESH, Capabilities, EventSink, Opening, Session
 from tandem_providers.table import ProviderKind
 
 
@@ -44,7 +44,7 @@ class Acme:
                 raise InvalidConfigError(why, provider=self.name)
 
     def connect(
-        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K
+        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K, opening: Opening = FRESH
     ) -> AbstractAsyncContextManager[Session]:
         self.asked.append(config)
         raise AuthenticationFailedError("no", provider=self.name)

@@ -33,7 +33,7 @@ from tandem_providers.events import (
     ToolCallCancelled,
     TurnEnded,
 )
-from tandem_providers.provider import Capabilities, Dial, EventSink
+from tandem_providers.provider import FRESH, Capabilities, Dial, EventSink, Opening
 from tandem_providers.session import WebSocketProvider
 from tandem_providers.stream import EventStream, process_audio_stream
 
@@ -276,7 +276,7 @@ def web_socket_provider(
 ) -> WebSocketProvider:
     """The engine around the fake's language."""
     return WebSocketProvider(
-        name, capabilities(speaks), lambda config, leg: FakeProtocol(url, config, speaks, name), **options
+        name, capabilities(speaks), lambda config, leg, opening: FakeProtocol(url, config, speaks, name), **options
     )
 
 
@@ -380,7 +380,7 @@ class FakeProvider:
 
     @asynccontextmanager
     async def connect(
-        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K
+        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K, opening: Opening = FRESH
     ) -> AsyncIterator[FakeSession]:
         self.attempts += 1
         self.open += 1

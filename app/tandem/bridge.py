@@ -153,7 +153,12 @@ class Bridge:
 
     async def _talk(self) -> None:
         async with owned_tasks() as start:
-            async with self._client.session(self._config, self._on_provider, leg=self.call.plan.format) as session:
+            async with self._client.session(
+                self._config,
+                self._on_provider,
+                leg=self.call.plan.format,
+                history=lambda: self.call.history(self._now()),
+            ) as session:
                 self._session = session
                 self._obey(self._waiting)
                 self._waiting.clear()

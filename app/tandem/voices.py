@@ -18,7 +18,7 @@ from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import ProviderError
 from tandem_providers.events import Event
 from tandem_providers.fallback import Breaker
-from tandem_providers.provider import EventSink, Provider, Session
+from tandem_providers.provider import FRESH, EventSink, Opening, Provider, Session
 
 if TYPE_CHECKING:
     from tandem.settings import Settings
@@ -69,10 +69,10 @@ class Unburdened:
         self._spared = spared
 
     def connect(
-        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K
+        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K, opening: Opening = FRESH
     ) -> AbstractAsyncContextManager[Session]:
         """See `Provider.connect`."""
-        return self._provider.connect(self._without(config), on_event, leg=leg)
+        return self._provider.connect(self._without(config), on_event, leg=leg, opening=opening)
 
     def process_audio_stream(
         self, audio_in: AsyncIterable[bytes], config: ProcessConfig

@@ -46,7 +46,7 @@ from tandem_providers.events import (
 )
 from tandem_providers.options import option
 from tandem_providers.prompts import PromptName, prompt
-from tandem_providers.provider import Capabilities, EventSink
+from tandem_providers.provider import FRESH, Capabilities, EventSink, Opening
 from tandem_providers.stream import EventStream, process_audio_stream
 from tandem_providers.tones import clicks, tone
 
@@ -69,6 +69,7 @@ _GAP_MS: Final = 300
 _SPOKEN: Final[dict[Purpose, PromptName]] = {
     Purpose.GREETING: "greeting",
     Purpose.STILL_THERE: "still-there",
+    Purpose.RESUME: "not-heard",
     Purpose.GOODBYE: "goodbye",
 }
 _REFUSED: Final = {
@@ -355,7 +356,7 @@ class Echo:
 
     @asynccontextmanager
     async def connect(
-        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K
+        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K, opening: Opening = FRESH
     ) -> AsyncIterator[EchoSession]:
         """See `Provider.connect`. Ready at once. It speaks G.711 mu-law whatever the `leg`.
 

@@ -166,11 +166,14 @@ class Plan:
         self._index = 0
         self._retry: tuple[float, Pass] | None = None
         self._retried = False
+        self.goes_on = True
+        """There is something to be tried now, beside whatever is under way."""
         self.errors: list[ProviderError] = []
         """Why each one failed or was passed over, in order."""
 
     def next(self, now: float) -> Attempt | None:
         """What to try now; None when nothing is left."""
+        self.goes_on = False
         if self._retry is not None:
             (wait, retry_leave), self._retry = self._retry, None
             return self._attempt(now, wait, retry_leave)
@@ -181,6 +184,15 @@ class Plan:
             self._index += 1
         return None
 
+    def may_go_on(self, attempt: Attempt) -> bool:
+        """Whether somebody is left to be tried beside this attempt."""
+        return self._retry is None and attempt.index == self._index < len(self._breakers) - 1
+
+    def go_on(self, attempt: Attempt) -> None:
+        """This one is slow: it keeps its chance, but the next one is tried beside it."""
+        self._index = max(self._index, attempt.index + 1)
+        self.goes_on = True
+
     def succeeded(self, attempt: Attempt, now: float) -> None:
         self._breakers[attempt.index].succeeded(now)
 
@@ -190,6 +202,7 @@ class Plan:
     def failed(self, attempt: Attempt, error: ProviderError, *, began: float, now: float, jitter: float) -> None:
         """`began` is when the provider was first spoken to."""
         self.errors.append(error)
+        self.goes_on = True
         breaker = self._breakers[attempt.index]
         breaker.failed(attempt.leave, error, now, jitter)
         pause = None if self._retried or now - began > QUICK_SECONDS else self._pause(error, now, jitter)
@@ -197,7 +210,7 @@ class Plan:
         if pause is not None and leave is not None:
             self._retry = (pause, leave)
             self._retried = True
-        else:
+        elif attempt.index == self._index:
             self._index += 1
 
     def error(self) -> ProviderError:

@@ -144,7 +144,7 @@ class Provider(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     def connect(
-        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K
+        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K, opening: Opening = FRESH
     ) -> AbstractAsyncContextManager[Session]:
         """Open a session; entered when it is ready, closed on exit.
 

@@ -29,13 +29,13 @@ from tandem_providers.errors import (
     RateLimitedError,
 )
 from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady, ToolCall, ToolCallCancelled
-from tandem_providers.provider import Capabilities, EventSink, WireProtocol
+from tandem_providers.provider import FRESH, Capabilities, EventSink, Opening, WireProtocol
 from tandem_providers.stream import EventStream, process_audio_stream
 from tandem_providers.tasks import owned_tasks
 from tandem_providers.tools import TOOL_SECONDS, ToolRunner
 from tandem_providers.wire import FrameSocket, HandshakeRefused, open_socket
 
-MakeProtocol = Callable[[ProcessConfig, AudioFormat], WireProtocol]
+MakeProtocol = Callable[[ProcessConfig, AudioFormat, Opening], WireProtocol]
 """Makes the protocol of one session for a leg of that format. Raises `InvalidConfigError`."""
 
 CONNECT_SECONDS: Final = 2.0
@@ -79,17 +79,17 @@ class WebSocketProvider:
         Raises:
             InvalidConfigError: it could not, whatever the provider says.
         """
-        self._make_protocol(config, leg).dial()
+        self._make_protocol(config, leg, FRESH).dial()
 
     @asynccontextmanager
     async def connect(
-        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K
+        self, config: ProcessConfig, on_event: EventSink, *, leg: AudioFormat = PCM16_24K, opening: Opening = FRESH
     ) -> AsyncIterator[SocketSession]:
         """See `Provider.connect`. Events begin with `SessionReady` and end with `SessionClosed`.
 
         When entering raises there was no session, and neither of the two is told (a `ProviderWarning` may be).
         """
-        protocol = self._make_protocol(config, leg)
+        protocol = self._make_protocol(config, leg, opening)
         async with owned_tasks() as start_task:
             session = SocketSession(self.name, protocol, on_event)
             session.tools = ToolRunner(config, start_task, session.send, session.warn, seconds=self._tool_seconds)

@@ -44,7 +44,7 @@ def _openai(options: OpenAIOptions, name: str, ready_seconds: float = PATIENCE_S
     return WebSocketProvider(
         name,
         openai_capabilities(options, name),
-        lambda config, leg: OpenAIProtocol(options, config, leg, name),
+        lambda config, leg, opening: OpenAIProtocol(options, config, leg, name, opening),
         ready_seconds=ready_seconds,
     )
 

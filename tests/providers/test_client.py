@@ -24,9 +24,10 @@ from fakes import (
 
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import MULAW_8K, PCM16_16K, PCM16_24K, AudioFormat, Encoding
-from tandem_providers.client import Client, ClientSession
+from tandem_providers.client import Client
 from tandem_providers.commands import CancelResponse, CommitTurn, Purpose, Say, SendDtmf
 from tandem_providers.config import ProcessConfig
+from tandem_providers.conversation import Conversation
 from tandem_providers.errors import (
     AuthenticationFailedError,
     ConnectionFailedError,
@@ -53,7 +54,7 @@ BROKEN = ConnectionFailedError("broken", provider="first")
 
 
 @asynccontextmanager
-async def call(client: Client, leg: AudioFormat = MULAW_8K) -> AsyncIterator[tuple[ClientSession, Events]]:
+async def call(client: Client, leg: AudioFormat = MULAW_8K) -> AsyncIterator[tuple[Conversation, Events]]:
     events = Events()
     async with client.session(CONFIG, events, leg=leg) as session:
         yield session, events
@@ -109,7 +110,7 @@ async def test_a_session_is_there_at_once_and_keeps_what_it_is_told() -> None:
 
 async def test_what_the_user_does_about_readiness_comes_after_what_was_kept() -> None:
     provider = FakeProvider("first", MULAW_8K)
-    sessions: list[ClientSession] = []
+    sessions: list[Conversation] = []
 
     def sink(event: Event) -> None:
         if isinstance(event, SessionReady):
@@ -309,7 +310,7 @@ async def test_a_bad_key_is_tried_once() -> None:
 
 async def test_a_provider_that_dies_ends_the_session() -> None:
     provider = FakeProvider("first", MULAW_8K)
-    async with call(Client(provider)) as (session, events):
+    async with call(Client(provider, recovers=False)) as (session, events):
         await session.ready()
         provider.session.end(BROKEN)
         assert events.all[-1] == SessionClosed(BROKEN)
@@ -326,7 +327,7 @@ async def test_a_provider_that_dies_ends_the_session() -> None:
 
 async def test_deaths_count_too() -> None:
     provider = FakeProvider("first")
-    client = Client(provider)
+    client = Client(provider, recovers=False)
     for _ in range(FAILURES):
         async with call(client) as (session, _):
             await session.ready()
@@ -346,7 +347,7 @@ async def test_a_provider_that_dies_while_it_is_told_what_was_kept() -> None:
             provider.session.end(BROKEN)
 
     events = Events()
-    async with Client(provider).session(CONFIG, sink) as session:
+    async with Client(provider, recovers=False).session(CONFIG, sink) as session:
         session.send_audio(b"kept")
         await events.until(SessionClosed)
     assert events.kinds == ["SessionReady", "SessionClosed"]

@@ -12,16 +12,34 @@ from tandem_providers.kept import COMMANDS, Kept
 
 def test_order_is_kept_between_audio_and_commands() -> None:
     kept = Kept(MULAW_8K, 1)
-    assert not kept
+    assert kept.start == kept.end == 0
     kept.add_audio(b"ab")
     kept.add_audio(b"c")
     kept.add_command(CommitTurn())
     kept.add_command(SendDtmf("1"))
     kept.add_audio(b"d")
-    assert kept
-    assert list(kept.take()) == [b"abc", CommitTurn(), SendDtmf("1"), b"d"]
-    assert not kept
-    assert list(kept.take()) == []
+    assert list(kept.since(0)) == [b"abc", CommitTurn(), SendDtmf("1"), b"d"]
+    assert list(kept.since(2, 1)) == [b"c", SendDtmf("1"), b"d"]
+    assert list(kept.since(kept.end, kept.commands)) == []
+
+
+def test_a_finished_turn_is_forgotten_with_its_commands_and_only_words_are_told_again() -> None:
+    kept = Kept(MULAW_8K, 1)
+    kept.add_audio(b"abcd")
+    kept.add_command(SendDtmf("1"))
+    kept.add_audio(b"efgh")
+    kept.add_command(CommitTurn())
+    kept.add_command(SendDtmf("2"))
+    kept.keep_only_words()
+    assert list(kept.since(0)) == [b"abcd", SendDtmf("1"), b"efgh", SendDtmf("2")]
+    kept.forget(6)
+    assert (kept.start, kept.end) == (6, 8)
+    assert list(kept.since(0)) == [b"gh", SendDtmf("2")]
+    kept.forget(2)
+    assert list(kept.since(0)) == [b"gh", SendDtmf("2")]
+    kept.clear()
+    assert list(kept.since(0)) == []
+    assert kept.dropped_bytes == 0
 
 
 def test_the_oldest_audio_goes_first_and_commands_never() -> None:
@@ -33,10 +51,11 @@ def test_the_oldest_audio_goes_first_and_commands_never() -> None:
     kept.add_command(SendDtmf("3"))
     assert kept.dropped_bytes == 2
     assert kept.dropped_ms == 0.25
-    assert list(kept.take()) == [SendDtmf("1"), b"23", SendDtmf("2"), b"456789", SendDtmf("3")]
+    assert list(kept.since(0)) == [SendDtmf("1"), b"23", SendDtmf("2"), b"456789", SendDtmf("3")]
+    kept.clear()
     kept.add_audio(b"x" * 20)
     kept.add_command(SendDtmf("4"))
-    assert list(kept.take()) == [b"x" * 8, SendDtmf("4")]
+    assert list(kept.since(0)) == [b"x" * 8, SendDtmf("4")]
 
 
 def test_too_many_commands_are_refused() -> None:
@@ -56,7 +75,7 @@ def test_any_sequence_is_a_suffix_of_itself(pieces: list[bytes | str], milliseco
             audio += piece
         elif kept.add_command(SendDtmf(piece)):
             commands.append(SendDtmf(piece))
-    taken = list(kept.take())
+    taken = list(kept.since(0))
     heard = b"".join(piece for piece in taken if isinstance(piece, bytes))
     assert [piece for piece in taken if not isinstance(piece, bytes)] == commands
     assert audio.endswith(heard)

@@ -121,9 +121,7 @@ async def test_every_command_is_taken_at_any_time(given: Callable[[], Given]) ->
     "given",
     [
         openai,
-        pytest.param(
-            echo, marks=pytest.mark.xfail(raises=KeyError, strict=True, reason="Echo has no words for it yet")
-        ),
+        echo,
     ],
     ids=["openai", "echo"],
 )

@@ -1,0 +1,518 @@
+"""One conversation and the providers that have it, one after the other: its words outlive each of them.
+
+While nobody has the conversation, what the caller says is kept; when somebody takes it, that is told first. It is kept
+on until the turn that answers it is finished, so that a successor of a provider that died hears it again, in order and
+each frame once. A provider whose time runs out is followed before it ends: the next session is opened early and takes
+over between two turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from tandem_codecs.format import AudioFormat
+from tandem_providers.commands import Command
+from tandem_providers.config import ProcessConfig
+from tandem_providers.errors import InvalidConfigError, ProviderError, ProviderUnavailableError, SessionClosedError
+from tandem_providers.events import (
+    Event,
+    GoingAway,
+    ProviderLost,
+    ProviderWarning,
+    ResumeHandle,
+    SessionClosed,
+    SessionReady,
+    Transcript,
+    TurnEnded,
+    TurnStarted,
+    UserSpeechStarted,
+    UserSpeechStopped,
+)
+from tandem_providers.fallback import Attempt, Plan
+from tandem_providers.kept import WORDS, Kept
+from tandem_providers.line import Gate, Line
+from tandem_providers.provider import FRESH, Capabilities, EventSink, HistoryTurn, Opening, Session
+from tandem_providers.tasks import StartTask
+
+if TYPE_CHECKING:
+    from tandem_providers.client import Client
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS: Final = 8.0
+"""A provider that says nothing at all for so long after the caller has finished is dead, whatever its socket says."""
+RECOVERIES: Final = 5
+RECOVERY_WINDOW: Final = 60.0
+"""A conversation that lost so many providers in a minute is given up: it must not loop."""
+ROTATE_EARLY_SECONDS: Final = 60.0
+"""How long before a session's known end its successor is opened; a tenth of the session's length at most."""
+ROTATE_BY_SECONDS: Final = 5.0
+"""So long before the end the successor takes over, turn or no turn."""
+DUPLEX_KEEP_MS: Final = 1000
+"""Where there are no turns: what the caller said before the agent's words is taken as heard, but for this much."""
+_WATCHED: Final = frozenset(
+    {
+        SessionReady,
+        SessionClosed,
+        TurnStarted,
+        TurnEnded,
+        UserSpeechStarted,
+        UserSpeechStopped,
+        GoingAway,
+        ResumeHandle,
+        Transcript,
+    }
+)
+
+History = Callable[[], tuple[HistoryTurn, ...]]
+
+
+@dataclass(eq=False, slots=True)
+class _Holding:
+    """One provider's session, held open by a task of its own."""
+
+    attempt: Attempt
+    gate: Gate = field(default_factory=Gate)
+    offer: asyncio.Future[ProviderError | None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    began: float = 0.0
+    line: Line | None = None
+    session: Session | None = None
+
+    def let_go(self) -> None:
+        """Close it politely when it is up, at once when it is still being opened."""
+        self.release.set()
+        if not self.offer.done() and self.task is not None:
+            self.task.cancel()
+
+
+class Conversation:
+    """One conversation, from before any provider has it until after the last one; always in the leg's format.
+
+    A `Session` to its user. Events end with one `SessionClosed`, in every case.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        config: ProcessConfig,
+        on_event: EventSink,
+        leg: AudioFormat,
+        start: StartTask,
+        history: History | None,
+        opening: Opening = FRESH,
+    ) -> None:
+        self.provider = ""
+        """Who has the conversation; empty while nobody has."""
+        self.capabilities: Capabilities = client.capabilities
+        """Of the provider that has it; before that, of the first one."""
+        self.input_format = self.output_format = leg
+        self.task: asyncio.Task[None] | None = None
+        self._client = client
+        self._config = config
+        self._on_event = on_event
+        self._start = start
+        self._opening = opening
+        self._said: list[HistoryTurn] = [*opening.history]
+        self._history = history if history is not None else lambda: tuple(self._said)
+        self._kept = Kept(leg, client.keep_seconds)
+        self._holding: _Holding | None = None
+        self._line: Line | None = None
+        self._handles: dict[str, str] = {}
+        self._lost_at: deque[float] = deque(maxlen=RECOVERIES)
+        self._paused = self._ended = False
+        self._began = False
+        """A provider has had it: the next one continues."""
+        self._turn_from = 0
+        """Where in the caller's audio the turn under way began to be answered."""
+        self._turn = False
+        self._caller_speaks = False
+        self._answer_timer: asyncio.TimerHandle | None = None
+        self._rotate_at: float | None = None
+        self._rotate_by: float | None = None
+        self._changed = asyncio.Event()
+        """Something happened that the owner waits for."""
+        self._gone: ProviderError | None = None
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # Session
+
+    def send_audio(self, audio: bytes) -> None:
+        """The caller's voice in the leg's format: to the provider, and kept for one that may follow."""
+        line = self._line
+        if line is not None:
+            line.send_audio(audio)
+        elif self._ended:
+            return
+        self._kept.add_audio(audio)
+
+    def send(self, command: Command) -> None:
+        """To the provider, or kept for the one that will come, in order with the audio."""
+        if self._line is not None:
+            if isinstance(command, WORDS):
+                self._kept.add_command(command)
+            self._line.send(command)
+        elif not self._ended and not self._kept.add_command(command):
+            self._warn("command_dropped", f"too many commands before a provider was ready: {type(command).__name__}")
+
+    def pause(self) -> None:
+        self._paused = True
+        if self._holding is not None and self._holding.session is not None:
+            self._holding.session.pause()
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._holding is not None and self._holding.session is not None:
+            self._holding.session.resume()
+
+    async def ready(self) -> None:
+        """Return once a provider has taken the conversation. Cancel-safe.
+
+        Raises:
+            ProviderError: none did.
+        """
+        await asyncio.wait([self._ready])
+        self._ready.result()
+
+    # Lifetime
+
+    def end(self) -> None:
+        """End the conversation; nothing is told after this. Its owner waits for the rest. Idempotent."""
+        self._end(SessionClosed())
+        if self.task is not None:
+            self.task.cancel()
+
+    async def run(self) -> None:
+        """Find a provider, and another one whenever the one that had the conversation is gone."""
+        try:
+            while not self._ended:
+                plan = self._plan(self._client.total_seconds)
+                holding = await self._open(plan)
+                if holding is None:
+                    self._end(SessionClosed(plan.error()))
+                    return
+                self._adopt(holding)
+                await self._stay()
+        except Exception:
+            logger.exception("a provider session failed in a way that it must not")
+            self._end(SessionClosed(ProviderUnavailableError("internal error", provider=self.provider)))
+
+    async def _stay(self) -> None:
+        """Until the provider that has the conversation is gone; when its time runs out, have another follow it."""
+        loop = asyncio.get_running_loop()
+        while not self._ended and self._gone is None:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(self._rotate_at):
+                    await self._changed.wait()
+            except TimeoutError:
+                await self._rotate(loop)
+
+    async def _rotate(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Open the successor while the old session still talks, and let it take over between two turns."""
+        self._rotate_at = None
+        old = self._holding
+        plan = self._plan(self._client.total_seconds)
+        successor = await self._open(plan)
+        if successor is None:
+            self._warn("rotation_failed", str(plan.error()))
+            self._rotate_at = loop.time() + 5.0
+            return
+        by = self._rotate_by if self._rotate_by is not None else loop.time() + ROTATE_EARLY_SECONDS
+        try:
+            async with asyncio.timeout_at(by):
+                while self._gone is None and not self._ended and (self._turn or self._caller_speaks):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+        if self._ended:
+            return
+        if self._gone is None and old is not None:
+            old.gate.open(_unheard)
+            old.release.set()
+        self._adopt(successor)
+
+    # Opening
+
+    def _plan(self, seconds: float) -> Plan:
+        return Plan(
+            [provider.name for provider in self._client.providers],
+            self._client.breakers,
+            asyncio.get_running_loop().time(),
+            attempt_seconds=self._client.attempt_seconds,
+            total_seconds=seconds,
+        )
+
+    async def _open(self, plan: Plan) -> _Holding | None:
+        """The first session that becomes ready; None when none does. With a hedge, a slow one gets company."""
+        loop = asyncio.get_running_loop()
+        hedge = self._client.hedge_seconds
+        racing: list[_Holding] = []
+        try:
+            while not self._ended:
+                skipped = len(plan.errors)
+                attempt = plan.next(loop.time()) if not racing or plan.goes_on else None
+                for error in plan.errors[skipped:]:
+                    self._warn("provider_skipped", str(error))
+                if attempt is not None:
+                    holding = _Holding(attempt)
+                    racing.append(holding)
+                    holding.task = self._start(self._hold(holding), name=f"session with {self._name(attempt)}")
+                if not racing:
+                    return None
+                patience = hedge if plan.may_go_on(racing[-1].attempt) else None
+                await asyncio.wait([h.offer for h in racing], timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                winner = self._judge(plan, racing)
+                if winner is not None:
+                    racing.remove(winner)
+                    return winner
+                if racing and patience is not None:
+                    plan.go_on(racing[-1].attempt)
+            return None
+        finally:
+            for loser in racing:
+                loser.let_go()
+                plan.abandoned(loser.attempt)
+
+    def _judge(self, plan: Plan, racing: list[_Holding]) -> _Holding | None:
+        """Take note of the attempts that are decided; answers one that succeeded."""
+        for holding in [h for h in racing if h.offer.done()]:
+            error = holding.offer.result()
+            now = asyncio.get_running_loop().time()
+            if self._client.on_attempt is not None:
+                self._client.on_attempt(self._name(holding.attempt), now - holding.began, error)
+            if error is None:
+                plan.succeeded(holding.attempt, now)
+                return holding
+            racing.remove(holding)
+            plan.failed(holding.attempt, error, began=holding.began, now=now, jitter=random.random())
+            for event in holding.gate.held:  # it has no ready session and no end of one: only what is worth knowing
+                if isinstance(event, ProviderWarning):
+                    self._emit(event)
+            self._warn("attempt_failed", str(error))
+        return None
+
+    async def _hold(self, holding: _Holding) -> None:
+        """One session's whole life, in a task of its own: opened, offered, and closed when it is let go."""
+        attempt, offer = holding.attempt, holding.offer
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(attempt.wait):
+                await holding.release.wait()
+            return
+        except TimeoutError:
+            holding.began = loop.time()
+        async with AsyncExitStack() as stack:
+            error = await self._connect(stack, holding)
+            if not offer.done():
+                offer.set_result(error)
+            if error is None:
+                await holding.release.wait()
+
+    async def _connect(self, stack: AsyncExitStack, holding: _Holding) -> ProviderError | None:
+        """Enter the session, which `stack` then closes; answers why there is none."""
+        seconds, provider = holding.attempt.seconds, self._client.providers[holding.attempt.index]
+        opening = Opening(self._history(), self._handles.get(provider.name, "")) if self._began else self._opening
+        try:
+            connecting = provider.connect(self._config, holding.gate, leg=self.input_format, opening=opening)
+            async with asyncio.timeout(seconds):
+                session = await stack.enter_async_context(connecting)
+            holding.session = session
+            holding.line = Line(session, self.input_format, self._emit)
+        except ProviderError as error:
+            return error
+        except TimeoutError:
+            message = f"not ready within {seconds:.1f} s"
+            return ProviderUnavailableError(message, provider=provider.name, code="attempt_timeout")
+        except ValueError as error:
+            return InvalidConfigError(str(error), provider=provider.name)
+        except Exception as error:
+            logger.exception("provider %s failed in a way that it must not", provider.name)
+            return ProviderError(f"failed with {type(error).__name__}", provider=provider.name, code="internal")
+        return None
+
+    # Changing hands
+
+    def _adopt(self, holding: _Holding) -> None:
+        """The one place where a provider takes its place. What was kept goes first, in order; then live audio."""
+        session, line = holding.session, holding.line
+        if session is None or line is None or self._ended:
+            return
+        self._holding, self._gone, self._line = holding, None, None
+        self._turn = False
+        self.provider = session.provider
+        self.capabilities = session.capabilities
+        self._schedule_rotation(None, session.capabilities.max_session_seconds)
+        if self._paused:
+            session.pause()
+        holding.gate.open(line.receive)
+        if not self._began and self._kept.dropped_bytes:
+            self._warn("audio_dropped", f"{self._kept.dropped_ms:.0f} ms of the caller came too long before a provider")
+        told, commands = self._kept.start, 0
+        # Taking in what was kept may make the provider, and so the user, speak; or end it all.
+        while (
+            self._holding is holding
+            and self._gone is None
+            and (told, commands)
+            != (
+                self._kept.end,
+                self._kept.commands,
+            )
+        ):
+            pieces = list(self._kept.since(told, commands))
+            told, commands = self._kept.end, self._kept.commands
+            for piece in pieces:
+                if isinstance(piece, bytes):
+                    line.send_audio(piece)
+                else:
+                    line.send(piece)
+        self._kept.keep_only_words()
+        if self._holding is holding and self._gone is None and not self._ended:
+            self._line = line
+            self._began = True
+
+    def _lose(self, closed: SessionClosed) -> None:
+        """The provider is gone. By agreement: so is the conversation. Else somebody else has to take it over."""
+        error, now = closed.error, asyncio.get_running_loop().time()
+        if self._holding is not None:
+            self._holding.release.set()
+        self._stop_waiting_for_answer()
+        looping = len(self._lost_at) == RECOVERIES and now - self._lost_at[0] < RECOVERY_WINDOW
+        if error is None or looping or not self._client.recovers:
+            if error is not None:
+                self._mourn(error, now)
+            self._end(closed)
+            return
+        self._lost_at.append(now)
+        self._mourn(error, now)
+        self._line = None
+        self._gone = error
+        lost, self.provider = self.provider, ""
+        self._on_event(ProviderLost(lost, error))
+        self._changed.set()
+
+    def _mourn(self, error: ProviderError, now: float) -> None:
+        """A session that died tells the others something about its provider."""
+        if self._holding is not None:
+            self._client.breakers[self._holding.attempt.index].failed(None, error, now, random.random())
+
+    def _schedule_rotation(self, at: float | None, length: float | None) -> None:
+        """When the next session is to be opened: `at` is a known end by the loop's clock, `length` a vendor's rule."""
+        now = asyncio.get_running_loop().time()
+        if at is None and length is not None:
+            at = now + length
+        if at is None:
+            self._rotate_at = self._rotate_by = None
+            return
+        left = at - now
+        self._rotate_by = at - min(ROTATE_BY_SECONDS, left * 0.1)
+        self._rotate_at = max(now, at - min(ROTATE_EARLY_SECONDS, left * 0.4))
+        self._changed.set()
+
+    # Events
+
+    def _emit(self, event: Event) -> None:
+        if self._ended:
+            return
+        if self._answer_timer is not None:
+            self._stop_waiting_for_answer()
+        if type(event) in _WATCHED:
+            self._watch(event)
+        else:
+            self._on_event(event)
+
+    def _watch(self, event: Event) -> None:
+        """Events that tell where the conversation stands."""
+        loop = asyncio.get_running_loop()
+        match event:
+            case SessionClosed():
+                self._lose(event)
+                return
+            case TurnStarted():
+                self._turn, self._turn_from = True, self._kept.end
+            case TurnEnded():
+                self._turn = event.awaiting_tools
+                if event.status in ("completed", "interrupted") and not event.awaiting_tools:
+                    self._kept.forget(self._turn_from)
+            case UserSpeechStarted():
+                self._caller_speaks = True
+            case UserSpeechStopped():
+                self._caller_speaks = False
+                self._answer_timer = loop.call_later(self._client.answer_seconds, self._no_answer)
+            case Transcript():
+                self._remember(event)
+            case ResumeHandle():
+                self._handles[self.provider] = event.handle
+            case GoingAway():
+                self._schedule_rotation(loop.time() + (event.seconds or 2 * ROTATE_BY_SECONDS), None)
+            case SessionReady() if event.expires_at is not None:
+                self._schedule_rotation(loop.time() + max(1.0, event.expires_at - time.time()), None)
+            case _:
+                pass
+        self._changed.set()
+        self._on_event(event)
+        if isinstance(event, SessionReady) and not self._ready.done():
+            self._ready.set_result(None)
+
+    def _remember(self, words: Transcript) -> None:
+        """For users that keep no record of what was heard: what was said. A voice without turns settles as it goes."""
+        if words.is_final and words.text.strip():
+            self._said.append(HistoryTurn(words.role, words.text.strip()))
+        if self.capabilities.turn_model == "duplex" and not words.is_input:
+            self._kept.forget(self._kept.end - self.input_format.size(DUPLEX_KEEP_MS))
+
+    def _no_answer(self) -> None:
+        self._answer_timer = None
+        self._lose(
+            SessionClosed(
+                ProviderUnavailableError(
+                    f"said nothing for {self._client.answer_seconds:g} s after the caller had finished",
+                    provider=self.provider,
+                    code="silent",
+                )
+            )
+        )
+
+    def _stop_waiting_for_answer(self) -> None:
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
+    def _warn(self, code: str, message: str) -> None:
+        if not self._ended:
+            self._on_event(ProviderWarning(code, message))
+
+    def _end(self, closed: SessionClosed) -> None:
+        """Whatever ends the conversation comes through here; only the first time counts."""
+        if self._ended:
+            return
+        self._ended = True
+        self._stop_waiting_for_answer()
+        if self._holding is not None:
+            self._holding.release.set()
+        self._line = self._holding = None
+        self._kept.clear()
+        self._on_event(closed)
+        self._changed.set()
+        if not self._ready.done():
+            self._ready.set_exception(closed.error or SessionClosedError("the session was ended"))
+            self._ready.exception()  # marks it as seen: whoever waited may be gone
+
+    def _name(self, attempt: Attempt) -> str:
+        return self._client.providers[attempt.index].name
+
+
+def _unheard(_event: Event) -> None:
+    """The sink of a session that has been followed by another."""
