@@ -205,13 +205,15 @@ class Tandem(Door):
 
 
 @asynccontextmanager
-async def tandem(*, plain: bool = False, **changes: str | None) -> AsyncIterator[Tandem]:
+async def tandem(
+    environ: Environment | None = None, /, *, plain: bool = False, **changes: str | None
+) -> AsyncIterator[Tandem]:
     """A server of ours in this loop, started and stopped as in production; `plain` runs it on uvicorn's own protocols.
 
-    Keywords are environment variables.
+    `environ` and keywords are environment variables.
     """
     listener = listen("127.0.0.1", 0)
-    settings = load(environment(listener.getsockname()[1], changes), None)
+    settings = load(environment(listener.getsockname()[1], {**(environ or {}), **changes}), None)
     config = config_of(settings)
     if plain:
         config = uvicorn.Config(create_app(settings), log_config=None, lifespan="on")
