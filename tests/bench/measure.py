@@ -54,15 +54,21 @@ class Track:
 
     @property
     def missing_samples(self) -> int:
-        """Lost (or still on the way); negative: so many came that nobody sent."""
-        return (self.expected - len(self.heard)) // self.heard_format.sample_bytes
+        """Lost (or still on the way); negative: so many came that nobody sent. A filter's tail may follow the last."""
+        missing = self.expected - len(self.heard)
+        if missing < 0:
+            converter = Converter(self.sent_format, self.heard_format)
+            converter.feed(bytes(self.sent[-self.sent_format.frame_bytes :]))
+            missing = min(0, missing + len(converter.flush()))
+        return missing // self.heard_format.sample_bytes
 
     def altered_samples(self) -> int:
         """Samples that are not what the conversion in one go makes of what was sent (G.711 a step off is the same)."""
         if self.sent_format == self.heard_format:
             wanted, tolerance = bytes(self.sent), 0.0
         else:
-            wanted = Converter(self.sent_format, self.heard_format).feed(bytes(self.sent))
+            converter = Converter(self.sent_format, self.heard_format)
+            wanted = converter.feed(bytes(self.sent)) + converter.flush()
             tolerance = 1.0 if self.heard_format.encoding is Encoding.PCM16 else 1 / 8
         size = min(len(wanted), len(self.heard))
         a, b = (_linear(audio[:size], self.heard_format) for audio in (wanted, bytes(self.heard)))

@@ -47,6 +47,12 @@ def test_converted_audio_counts_at_its_own_rate(source: object, target: object) 
         track.hear(number + 0.005, converter.feed(frame))
     assert track.latencies_ms == pytest.approx([5] * 20)
     assert (track.missing_samples, track.altered_samples()) == (0, 0)
+    tail = converter.flush()
+    track.hear(21, tail)
+    assert tail
+    assert (track.missing_samples, track.altered_samples()) == (0, 0)
+    track.hear(22, b"??")
+    assert track.missing_samples < 0
     track.heard[2000:2100] = bytes(100)
     assert track.altered_samples() > 20
 
