@@ -371,6 +371,7 @@ class FakeProvider:
         """Sessions and attempts under way."""
         self.sessions: list[FakeSession] = []
         self.configs: list[ProcessConfig] = []
+        self.openings: list[Opening] = []
         self.closed = False
 
     @property
@@ -385,6 +386,7 @@ class FakeProvider:
         self.attempts += 1
         self.open += 1
         self.configs.append(config)
+        self.openings.append(opening)
         session: FakeSession | None = None
         try:
             await self._steps()

@@ -387,6 +387,7 @@ class Conversation:
         """The provider is gone. By agreement: so is the conversation. Else somebody else has to take it over."""
         error, now = closed.error, asyncio.get_running_loop().time()
         if self._holding is not None:
+            self._holding.gate.open(_unheard)
             self._holding.release.set()
         self._stop_waiting_for_answer()
         looping = len(self._lost_at) == RECOVERIES and now - self._lost_at[0] < RECOVERY_WINDOW
