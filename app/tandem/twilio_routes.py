@@ -6,7 +6,9 @@ from fastapi import APIRouter, HTTPException, Request, Response, WebSocket
 
 from tandem import logs
 from tandem.carriers import twilio_webhook as webhook
+from tandem.carriers.forms import Form
 from tandem.carriers.table import TWILIO
+from tandem.carriers.xml_answer import XmlAnswer
 from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away
 from tandem.settings import Settings, TwilioAccount
 from tandem.switchboard import Refusal, Switchboard
@@ -92,7 +94,7 @@ def _account(settings: Settings) -> TwilioAccount:
     return settings.twilio
 
 
-async def _verified(request: Request, settings: Settings, account: TwilioAccount) -> webhook.Form:
+async def _verified(request: Request, settings: Settings, account: TwilioAccount) -> Form:
     """The request's parameters, once it is certain that Twilio sent them.
 
     Raises:
@@ -121,7 +123,7 @@ async def _verified(request: Request, settings: Settings, account: TwilioAccount
     return verdict.form
 
 
-def _call_of(form: webhook.Form) -> webhook.VoiceRequest:
+def _call_of(form: Form) -> webhook.VoiceRequest:
     try:
         return webhook.voice_request(form)
     except ValueError as error:
@@ -132,5 +134,5 @@ def _raw_path(path: bytes) -> str:
     return path.decode("latin-1").partition("?")[0]
 
 
-def _twiml(answer: webhook.Twiml) -> Response:
+def _twiml(answer: XmlAnswer) -> Response:
     return Response(answer.body, media_type=answer.content_type)

@@ -13,11 +13,10 @@ import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 
 from tandem.carriers.events import Clear, Dtmf, Malformed, Mark, MarkPlayed, Media, Play, Started, Stopped
+from tandem.carriers.forms import Form
 from tandem.carriers.twilio import TwilioStream
 from tandem.carriers.twilio_webhook import (
-    Form,
     Keys,
-    Twiml,
     Webhook,
     connect_stream,
     hangup,
@@ -28,6 +27,7 @@ from tandem.carriers.twilio_webhook import (
     voice_request,
     websocket_url,
 )
+from tandem.carriers.xml_answer import XmlAnswer
 from tandem.simulators.phone import At, BargeIn, Caller, Turn, When, WhenQuiet, loud_span
 from tandem.simulators.plan import CallEvent, CallPlan, CallReport
 from tandem.simulators.twilio import place_call
@@ -203,7 +203,7 @@ def test_another_codec_flows_both_ways(flowing: Any) -> None:
 # TwiML
 
 
-def read(twiml: Twiml, *, plain: bool = False) -> list[Any]:
+def read(twiml: XmlAnswer, *, plain: bool = False) -> list[Any]:
     return list(parse_twiml(200, twiml.content_type, twiml.body, plain=plain))
 
 
@@ -289,8 +289,8 @@ class FakeBridge:
         self.app = FastAPI()
         self.url = ""
         self.keys = Keys((TOKEN,))
-        self.answer: Callable[[], Response | Twiml] = self.connect
-        self.after: Callable[[], Twiml] = hangup
+        self.answer: Callable[[], Response | XmlAnswer] = self.connect
+        self.after: Callable[[], XmlAnswer] = hangup
         self.stream: Stream = echo_until_stopped
         self.accepts = True
         self.posts: list[tuple[str, Form]] = []
@@ -298,7 +298,7 @@ class FakeBridge:
         self.app.add_api_route("/twilio/{rest:path}", self._http, methods=["GET", "POST"])
         self.app.add_api_websocket_route("/twilio/media/token", self._media)
 
-    def connect(self) -> Twiml:
+    def connect(self) -> XmlAnswer:
         return connect_stream(
             websocket_url(self.url) + "/twilio/media/token",
             action_url=self.url + "/twilio/after",
@@ -315,7 +315,10 @@ class FakeBridge:
         if verdict.form is None:
             return Response(status_code=403)
         self.posts.append((request.url.path, verdict.form))
-        answers: dict[str, Callable[[], Response | Twiml]] = {"/twilio/voice": self.answer, "/twilio/after": self.after}
+        answers: dict[str, Callable[[], Response | XmlAnswer]] = {
+            "/twilio/voice": self.answer,
+            "/twilio/after": self.after,
+        }
         answer = answers.get(request.url.path, lambda: Response(status_code=204))()
         return answer if isinstance(answer, Response) else Response(answer.body, media_type=answer.content_type)
 

@@ -10,11 +10,14 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
+
+from tandem.carriers.forms import FORM_TYPE, Form, parse_form
+from tandem.carriers.xml_answer import XmlAnswer, clean, document
 
 SIGNATURE_HEADER: Final = "x-twilio-signature"
 SETTINGS_HEADER: Final = "x-twilio-webhooks-signature-settings"
@@ -23,8 +26,6 @@ SETTINGS_HEADER: Final = "x-twilio-webhooks-signature-settings"
 Pairs = Sequence[tuple[str, str]]
 Algorithm = Literal["HMAC_SHA1", "HMAC_SHA256"]
 
-_MAX_BODY: Final = 64 * 1024
-_MAX_FIELDS: Final = 500
 _DEFAULT_PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _WEBSOCKET_SCHEMES: Final = {"https": "wss", "http": "ws"}
 _ORIGIN: Final = re.compile(r"([a-z]+)://([^/?#]*)(.*)", re.DOTALL)
@@ -173,7 +174,7 @@ def _signed_fields(request: Webhook) -> tuple[Pairs, Form]:
     if request.method.upper() == "GET":
         return (), parse_form(request.query.encode("utf-8", "surrogatepass"))
     kind = request.content_type.partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded" or (not kind and not request.body):
+    if kind == FORM_TYPE or (not kind and not request.body):
         form = parse_form(request.body)
         return form.pairs, form
     # Any other body is vouched for by its hash in the signed URL; without one, nothing vouches for it.
@@ -187,56 +188,7 @@ def _signed_fields(request: Webhook) -> tuple[Pairs, Form]:
     return (), in_query
 
 
-# Forms
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """Form fields in the order they came, blank and repeated ones included: all of them are signed."""
-
-    pairs: tuple[tuple[str, str], ...] = field(repr=False)  # phone numbers and names do not belong in logs
-
-    def get(self, name: str, default: str = "") -> str:
-        """The first value of that name."""
-        return next((value for key, value in self.pairs if key == name), default)
-
-    def all(self, name: str) -> list[str]:
-        return [value for key, value in self.pairs if key == name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(key for key, _ in self.pairs))
-
-    def __contains__(self, name: object) -> bool:
-        return any(key == name for key, _ in self.pairs)
-
-
-def parse_form(body: bytes) -> Form:
-    """Decode `application/x-www-form-urlencoded`.
-
-    Raises:
-        ValueError: too large, too many fields, a broken percent escape, or not UTF-8.
-    """
-    if len(body) > _MAX_BODY:
-        raise ValueError(f"the form is larger than {_MAX_BODY} bytes")
-    try:
-        fields = [part for part in body.decode("ascii").split("&") if part]
-    except UnicodeDecodeError:
-        raise ValueError("the form is not percent-encoded ASCII") from None
-    if len(fields) > _MAX_FIELDS:
-        raise ValueError(f"the form has more than {_MAX_FIELDS} fields")
-    return Form(tuple((_unquote(name), _unquote(value)) for name, _, value in (part.partition("=") for part in fields)))
-
-
-_BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-
-def _unquote(text: str) -> str:
-    if _BROKEN_ESCAPE.search(text):
-        raise ValueError("the form has a broken percent escape")
-    try:
-        return unquote_plus(text, errors="strict")
-    except UnicodeDecodeError:
-        raise ValueError("the form is not UTF-8") from None
+# What it says
 
 
 _CALL_SID: Final = re.compile(r"CA[0-9a-fA-F]{32}")
@@ -276,16 +228,7 @@ def voice_request(form: Form) -> VoiceRequest:
 # TwiML
 
 
-@dataclass(frozen=True, slots=True)
-class Twiml:
-    """The answer to a webhook."""
-
-    body: bytes
-    content_type: str = "text/xml; charset=utf-8"
-
-
 _PARAMETER_LIMIT: Final = 500  # name and value together must stay under it, or Twilio drops the parameter
-_ILLEGAL_IN_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def connect_stream(
@@ -294,7 +237,7 @@ def connect_stream(
     action_url: str = "",
     status_callback_url: str = "",
     parameters: Mapping[str, str] | None = None,
-) -> Twiml:
+) -> XmlAnswer:
     """Open a bidirectional stream to `url`. When it ends, `action_url` is asked what to do next.
 
     A hang-up closes the document: without `action_url` (or when it fails) no caller is left on a silent line.
@@ -307,46 +250,35 @@ def connect_stream(
         raise ValueError("a stream needs a ws:// or wss:// URL without a query")
     connect = ET.Element("Connect")
     if action_url:
-        connect.attrib.update(action=_text(action_url), method="POST")
-    stream = ET.SubElement(connect, "Stream", url=_text(url))
+        connect.attrib.update(action=clean(action_url), method="POST")
+    stream = ET.SubElement(connect, "Stream", url=clean(url))
     if status_callback_url:
-        stream.attrib.update(statusCallback=_text(status_callback_url), statusCallbackMethod="POST")
+        stream.attrib.update(statusCallback=clean(status_callback_url), statusCallbackMethod="POST")
     for name, value in (parameters or {}).items():
         if len(name) + len(value) >= _PARAMETER_LIMIT:
             raise ValueError(f"stream parameter {name[:40]!r} is too long")
-        ET.SubElement(stream, "Parameter", name=_text(name), value=_text(value))
-    return _document(connect, ET.Element("Hangup"))
+        ET.SubElement(stream, "Parameter", name=clean(name), value=clean(value))
+    return document(connect, ET.Element("Hangup"))
 
 
-def reject_busy() -> Twiml:
+def reject_busy() -> XmlAnswer:
     """Refuse the call without answering it: the caller hears the busy tone and nobody pays."""
-    return _document(ET.Element("Reject", reason="busy"))
+    return document(ET.Element("Reject", reason="busy"))
 
 
-def hangup() -> Twiml:
-    return _document(ET.Element("Hangup"))
+def hangup() -> XmlAnswer:
+    return document(ET.Element("Hangup"))
 
 
-def say_and_hangup(text: str, *, language: str = "") -> Twiml:
+def say_and_hangup(text: str, *, language: str = "") -> XmlAnswer:
     """Have Twilio's own voice say something, then end the call."""
     say = ET.Element("Say")
     if language:
-        say.set("language", _text(language))
-    say.text = _text(text)
-    return _document(say, ET.Element("Hangup"))
+        say.set("language", clean(language))
+    say.text = clean(text)
+    return document(say, ET.Element("Hangup"))
 
 
-def empty() -> Twiml:
+def empty() -> XmlAnswer:
     """The answer to a status callback, which wants none."""
-    return _document()
-
-
-def _document(*verbs: ET.Element) -> Twiml:
-    response = ET.Element("Response")
-    response.extend(verbs)
-    return Twiml(b'<?xml version="1.0" encoding="UTF-8"?>' + ET.tostring(response, encoding="utf-8"))
-
-
-def _text(text: str) -> str:
-    """Without the characters that XML can't carry in any spelling; the writer escapes the rest."""
-    return _ILLEGAL_IN_XML.sub("", text)
+    return document()
