@@ -1,0 +1,176 @@
+"""The caller interrupts: what the phone played, what the model remembers and what the record says end at one place."""
+
+from __future__ import annotations
+
+import asyncio
+import wave
+from contextlib import AsyncExitStack
+from math import inf
+from pathlib import Path
+
+from servers import tandem, until
+from sounds import hum, level_db, silence, speech
+
+from tandem.simulators.openai import OpenAISimulator
+from tandem.simulators.openai_script import Reply
+from tandem.simulators.phone import At, BargeIn, Turn, WhenQuiet
+from tandem.simulators.plan import CallEvent
+from tandem.simulators.twilio import place_call
+from tandem_codecs.format import PCM16_8K
+
+WORDS = [f"word{number}" for number in range(80)]
+LONG = Reply(" ".join(WORDS), voice="tone:440", seconds=20)
+SHORT = Reply("I am listening.", voice="tone:700", seconds=0.6)
+
+
+class Interrupted:
+    """A caller who speaks into the agent's long first words, `into_ms` after they began."""
+
+    def __init__(self, mode: str, into_ms: float, *faults: str, pace: float = inf) -> None:
+        self.into_ms = into_ms
+        self._mode = mode
+        self._simulator = OpenAISimulator(script=[LONG, SHORT], faults=faults, pace=pace)
+
+    async def enter(self, stack: AsyncExitStack) -> None:
+        simulator = await stack.enter_async_context(self._simulator)
+        self._server = await stack.enter_async_context(
+            tandem(
+                PROVIDERS="openai",
+                OPENAI_API_KEY="planted-key",
+                OPENAI_REALTIME_URL=simulator.url,
+                OPENAI_AUDIO=self._mode,
+            )
+        )
+
+    async def call(self) -> None:
+        caller = [Turn(speech("wait"), BargeIn(self.into_ms))]
+        self.report = await place_call(self._server.plan(audio=caller, hang_up=WhenQuiet(400), seconds=9))
+        self.record = await self._server.result(self.report.call_sid)
+        self.session = await self._simulator.session(1)
+        assert await self._server.metric("bargein_total") == 1
+        assert await self._server.metric("clear_seconds_count") == 1
+
+
+async def test_a_barge_in_is_cut_at_one_place_everywhere() -> None:
+    """Pass-through and 24 kHz, an answer that was made at once and one that is still being made when it is cut."""
+    calls = [
+        Interrupted("auto", 1000.0),
+        Interrupted("pcm16", 1300.0),
+        Interrupted("auto", 1700.0, "late-deltas", pace=3.0),
+        Interrupted("pcm16", 800.0, "late-deltas", pace=1.5),
+    ]
+    async with AsyncExitStack() as stack:
+        for call in calls:
+            await call.enter(stack)
+        await asyncio.gather(*(call.call() for call in calls))
+    for call in calls:
+        report = call.report
+        assert report.clears == 1, report
+        assert not report.problems
+        (interruption,) = report.interruptions
+        assert interruption.latency_ms is not None
+        assert interruption.latency_ms < 200, "onset of the detector included"
+
+        heard = report.heard_ms - second_lasts(call)
+        (truncation,) = call.session.record.truncations
+        assert abs(truncation["audio_end_ms"] - heard) <= 40, (truncation, report)
+        first, second = (line for line in call.record["transcript"] if line["role"] == "agent")
+        assert abs(first["heard_ms"] - truncation["audio_end_ms"]) <= 1
+        assert first["interrupted"]
+        words = first["text"].split()
+        assert words == WORDS[: len(words)]
+        assert abs(len(words) / len(WORDS) - heard / 20_000) < 0.025, "text and sound end at the same place"
+        assert (second["text"], second["interrupted"]) == ("I am listening.", False)
+        assert report.unplayed_ms == 0
+
+
+def second_lasts(call: Interrupted) -> float:
+    """How long the answer after the interruption was in the telephone's format, tail of the filter included."""
+    (item,) = [line["heard_ms"] for line in call.record["transcript"] if line["role"] == "agent"][1:]
+    assert 600 <= item < 610
+    return float(item)
+
+
+async def test_nothing_of_the_cut_answer_plays_after_the_clear(tmp_path: Path) -> None:
+    """Each answer hums its own note: after the clear there is none of the first."""
+    recording = tmp_path / "call.wav"
+    async with (
+        OpenAISimulator(script=[LONG, SHORT], faults=["late-deltas"], pace=2.0) as simulator,
+        tandem(PROVIDERS="openai", OPENAI_API_KEY="planted-key", OPENAI_REALTIME_URL=simulator.url) as server,
+    ):
+        clears: list[float] = []
+
+        def note(event: CallEvent) -> None:
+            if event.kind == "clear":
+                clears.append(event.at_ms)
+
+        plan = server.plan(
+            audio=[Turn(speech("wait"), BargeIn(700))], hang_up=WhenQuiet(400), seconds=8, recording=recording
+        )
+        report = await place_call(plan, note)
+        record = await server.result(report.call_sid)
+    agent = await asyncio.to_thread(right_channel, recording)
+    (first, _) = (line for line in record["transcript"] if line["role"] == "agent")
+    place = PCM16_8K.size(clears[0] + 100)
+    assert abs(level_db(agent[PCM16_8K.size(100) : PCM16_8K.size(first["heard_ms"])], 440, PCM16_8K)) < 1
+    assert level_db(agent[place:], 440, PCM16_8K) < -45
+    assert level_db(agent[place:], 700, PCM16_8K) > -20
+
+
+def right_channel(path: Path) -> bytes:
+    with wave.open(str(path)) as recorded:
+        frames = recorded.readframes(recorded.getnframes())
+    return b"".join(frames[at + 2 : at + 4] for at in range(0, len(frames), 4))
+
+
+async def test_p10_the_clear_leaves_with_the_providers_word() -> None:
+    async with (
+        OpenAISimulator(voice="tone:440", seconds=10.0) as simulator,
+        tandem(PROVIDERS="openai", OPENAI_API_KEY="planted-key", OPENAI_REALTIME_URL=simulator.url) as server,
+        server.stream() as stream,
+    ):
+        await stream.speaks(5000)
+        session = await simulator.session(1)
+        await stream.media(hum(1000, 100))
+        await stream.until(lambda: "clear" in stream.events)
+        await session.until(lambda s: bool(s.record.truncations))
+        assert session.record.truncations[0]["audio_end_ms"] < 1000
+        assert await server.metric("clear_seconds_bucket", le="0.003") == 1
+
+
+async def test_a_caller_who_speaks_while_nobody_else_does_interrupts_nothing() -> None:
+    async with (
+        OpenAISimulator(script=["Hello."], seconds=0.5) as simulator,
+        tandem(PROVIDERS="openai", OPENAI_API_KEY="planted-key", OPENAI_REALTIME_URL=simulator.url) as server,
+        server.stream(plays=True) as stream,
+    ):
+        await stream.until(lambda: stream.got[-1:] and stream.got[-1]["event"] == "mark")
+        await stream.media(hum(1000, 500) + silence(1000))
+        session = await simulator.session(1)
+        await session.until(lambda s: len(s.record.events("response.done")) == 2)
+        assert "clear" not in stream.events
+        assert session.record.truncations == []
+        assert await server.metric("bargein_total") == 0
+        assert not session.record.messages("response.cancel")
+
+
+async def test_a_key_interrupts_like_a_word() -> None:
+    async with tandem() as server:
+        plan = server.plan(audio=[Turn(digits="1", when=At(400))], hang_up=At(900), seconds=4)
+        report = await place_call(plan)
+        assert report.clears >= 1
+        record = await server.result(report.call_sid)
+        assert record["barge_ins"] >= 1
+
+
+async def test_a_goodbye_is_heard_before_the_line_is_cut() -> None:
+    """Echo says goodbye on 9 and hangs up: the last sample was played."""
+    async with tandem() as server:
+        plan = server.plan(audio=[Turn(digits="9", when=At(300))], hang_up=None, seconds=8)
+        report = await place_call(plan)
+        assert report.ended_by == "server"
+        assert report.close_code == 1000
+        assert report.unplayed_ms == 0, "not a sample of it was cut off"
+        record = await server.result(report.call_sid)
+        assert record["result"] == "agent_hung_up"
+        await until(lambda: not server.board.live)
