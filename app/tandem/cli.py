@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -30,6 +31,8 @@ SIMULATOR_PORT = 8100
 
 def main() -> None:
     """What the installed command runs."""
+    # A call's resampling is far too small for several threads, and each would cost memory. Read when numpy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     app(prog_name="tandem")
 
 
