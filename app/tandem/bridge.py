@@ -51,6 +51,8 @@ BLOCKED_BYTES = 65_536
 FREE_BYTES = 16_384
 HANG_UP_SECONDS = 6.0
 """How long ending a call over the carrier's API may take, its own retry included."""
+_CLEAN_CLOSES = frozenset({1000, 1001, 1005})
+"""Close codes of a far end that is done (RFC 6455, 7.4.1)."""
 _WAITING = 256
 """Commands kept for a session object that does not exist yet (a few loop turns)."""
 
@@ -112,6 +114,7 @@ class Bridge:
         self._timer: asyncio.TimerHandle | None = None
         self._inbound: Converter | None = None
         self._outbound: Converter | None = None
+        self._longest_play = plan.format.size(carrier.traits.longest_play_ms)
         self._close_code = 1000
         self._told_at = 0.0
         self.frames_out = 0
@@ -218,7 +221,10 @@ class Bridge:
 
     def on_close(self, code: int, reason: str) -> None:
         """The socket is gone."""
-        self.tell(SocketLost(code))
+        if code in _CLEAN_CLOSES and not self.carrier.traits.says_stop:
+            self.tell(Stopped())
+        else:
+            self.tell(SocketLost(code))
 
     def _recognise(self, event: Started) -> bool:
         """Whether this is the stream of this call; sets up what its audio needs."""
@@ -235,6 +241,7 @@ class Bridge:
                 self._inbound = Converter(event.inbound, leg)
             if event.outbound is not None and event.outbound != leg:
                 self._outbound = Converter(leg, event.outbound)
+                self._longest_play = event.outbound.size(self.carrier.traits.longest_play_ms)
         except ValueError:
             event = Started(event.call_id, event.stream_id, event.account_id, None, None, event.announced)
         self._log.info("stream started", stream=event.stream_id, format=event.announced)
@@ -303,15 +310,21 @@ class Bridge:
             return
         if type(command) is Play:
             audio = command.audio if self._outbound is None else self._outbound.feed(command.audio)
-            message = self._dialect.play(audio)
-            if message:
-                socket.send_text(message)
-                self.frames_out += 1
+            while len(audio) > self._longest_play:
+                self._play(socket, audio[: self._longest_play])
+                audio = audio[self._longest_play :]
+            self._play(socket, audio)
         elif isinstance(command, Mark | Clear):
             for message in self._dialect.send(command):
                 socket.send_text(message)
             if type(command) is Clear:
                 self._metrics.clear_seconds.observe(self._now() - self._told_at)
+
+    def _play(self, socket: FrameSocket, audio: bytes) -> None:
+        message = self._dialect.play(audio)
+        if message:
+            socket.send_text(message)
+            self.frames_out += 1
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)

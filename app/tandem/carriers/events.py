@@ -53,6 +53,11 @@ class MarkPlayed:
 
 
 @dataclass(frozen=True, slots=True)
+class Cleared:
+    """A clear was obeyed, says a carrier that returns no marks for it. Carries nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The carrier ends the stream: the caller hung up, or the call moved on."""
 
@@ -79,7 +84,7 @@ class CarrierError:
     text: str
 
 
-CarrierEvent = Connected | Started | Media | Dtmf | MarkPlayed | Stopped | Malformed | Unknown | CarrierError
+CarrierEvent = Connected | Started | Media | Dtmf | MarkPlayed | Cleared | Stopped | Malformed | Unknown | CarrierError
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +123,7 @@ class CarrierTraits:
     """A clear returns the marks that were still waiting, so a returned mark alone does not prove that it was heard."""
     socket_ends_call: bool
     """The call is over when we close the media socket. Where it is not, it must be ended over the carrier's API."""
+    longest_play_ms: float = 30_000.0
+    """The longest piece of audio that one message may play."""
+    says_stop: bool = True
+    """A `stop` ends the stream. Where there is none, the socket's clean close says that the caller has hung up."""
