@@ -25,8 +25,8 @@ from tandem.carriers.twilio_webhook import (
     verify,
     verify_upgrade,
     voice_request,
-    websocket_url,
 )
+from tandem.carriers.urls import websocket_url
 from tandem.carriers.xml_answer import XmlAnswer
 from tandem.simulators.phone import At, BargeIn, Caller, Turn, When, WhenQuiet, loud_span
 from tandem.simulators.plan import CallEvent, CallPlan, CallReport

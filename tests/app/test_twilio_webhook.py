@@ -23,7 +23,6 @@ from tandem.carriers.twilio_webhook import (
     Keys,
     Verdict,
     Webhook,
-    candidates,
     connect_stream,
     empty,
     hangup,
@@ -33,7 +32,6 @@ from tandem.carriers.twilio_webhook import (
     verify,
     verify_upgrade,
     voice_request,
-    websocket_url,
 )
 from tandem.carriers.xml_answer import XmlAnswer
 
@@ -156,27 +154,10 @@ def test_the_secondary_token_during_rotation() -> None:
     assert not verify(post(), ORIGIN, Keys(())).genuine
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://a.b/x", ["https://a.b/x", "https://a.b:443/x"]),
-        ("https://a.b:8443/x?q=1", ["https://a.b:8443/x?q=1", "https://a.b/x?q=1"]),
-        ("http://localhost:8000/x", ["http://localhost:8000/x", "http://localhost/x"]),
-        ("http://a.b/x", ["http://a.b/x", "http://a.b:80/x"]),
-        ("https://[::1]/x", ["https://[::1]/x", "https://[::1]:443/x"]),
-        ("wss://[::1]:9/x", ["wss://[::1]:9/x", "wss://[::1]/x"]),
-        ("https://a.b/x?u=https://a.b:1/", ["https://a.b/x?u=https://a.b:1/", "https://a.b:443/x?u=https://a.b:1/"]),
-    ],
-)
-def test_candidates(url: str, expected: list[str]) -> None:
-    assert list(candidates(url)) == expected
-
-
 def test_a_public_url_with_a_path_and_a_slash() -> None:
     url = "https://bridge.example.com/tandem/twilio/voice"
     signed = signature(url, parse_form(FORM).pairs, TOKEN)
     assert verify(post(signed), "https://bridge.example.com/tandem/", KEYS).url == url
-    assert websocket_url("http://localhost:8000/") == "ws://localhost:8000"
 
 
 def test_the_path_is_signed_as_it_was_written() -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from tandem.carriers.forms import FORM_TYPE, Form, parse_form
+from tandem.carriers.urls import spellings, websocket_url
 from tandem.carriers.xml_answer import XmlAnswer, clean, document
 
 SIGNATURE_HEADER: Final = "x-twilio-signature"
@@ -25,10 +26,6 @@ SETTINGS_HEADER: Final = "x-twilio-webhooks-signature-settings"
 
 Pairs = Sequence[tuple[str, str]]
 Algorithm = Literal["HMAC_SHA1", "HMAC_SHA256"]
-
-_DEFAULT_PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
-_WEBSOCKET_SCHEMES: Final = {"https": "wss", "http": "ws"}
-_ORIGIN: Final = re.compile(r"([a-z]+)://([^/?#]*)(.*)", re.DOTALL)
 
 
 # Signatures
@@ -112,25 +109,6 @@ def verify_upgrade(
     return Verdict(True, matched, "", Form(()))
 
 
-def websocket_url(public_url: str) -> str:
-    """The origin of WebSocket URLs that belongs to the public origin: `wss` for `https`, `ws` for `http`."""
-    scheme, separator, rest = public_url.rstrip("/").partition("://")
-    return f"{_WEBSOCKET_SCHEMES.get(scheme, scheme)}{separator}{rest}"
-
-
-def candidates(url: str) -> tuple[str, ...]:
-    """The spellings of one URL that Twilio may have signed: as configured, without port, with the default port."""
-    match = _ORIGIN.match(url)
-    if match is None:
-        return (url,)
-    scheme, netloc, tail = match.groups()
-    host = netloc if netloc.endswith("]") else re.sub(r":[0-9]*$", "", netloc)
-    spellings = [url, f"{scheme}://{host}{tail}"]
-    if netloc == host and scheme in _DEFAULT_PORTS:
-        spellings.append(f"{scheme}://{host}:{_DEFAULT_PORTS[scheme]}{tail}")
-    return tuple(dict.fromkeys(spellings))
-
-
 def _url(origin: str, path: str, query: str) -> str:
     return f"{origin}{path}?{query}" if query else f"{origin}{path}"
 
@@ -140,7 +118,7 @@ def _match(url: str, params: Pairs, given: str, algorithm: Algorithm, secrets: I
     claimed = given.encode("utf-8", "surrogatepass")
     found: str | None = None
     for secret in secrets:
-        for candidate in candidates(url):
+        for candidate in spellings(url):
             expected = signature(candidate, params, secret, algorithm).encode("ascii")
             if hmac.compare_digest(expected, claimed) and found is None:
                 found = candidate
