@@ -131,7 +131,7 @@ def plan_session(options: OpenAIOptions, config: ProcessConfig, leg: AudioFormat
             },
             "output": output,
         },
-        "tools": _tools(config.functions, settings.get("tool_choice"), name),
+        "tools": function_tools(config.functions, settings.get("tool_choice"), name),
         **settings,
     }
     return SessionPlan(
@@ -223,7 +223,12 @@ def _differences(session: Mapping[str, Any], plan: SessionPlan, options: OpenAIO
     return warnings
 
 
-def _tools(functions: Sequence[FunctionDeclaration], tool_choice: Any, name: str) -> list[dict[str, Any]]:
+def function_tools(functions: Sequence[FunctionDeclaration], tool_choice: Any, name: str) -> list[dict[str, Any]]:
+    """Functions as tools of a session, checked.
+
+    Raises:
+        InvalidConfigError: a name or a schema is wrong, or `tool_choice` names no function.
+    """
     tools: dict[str, dict[str, Any]] = {}
     for function in functions:
         label = f"functions[{function.name!r}]"
