@@ -1,4 +1,4 @@
-"""The credentials of the machine, for Vertex AI: what `google-auth` finds, whether a file, a login or a metadata server.
+"""The credentials of the machine, for Vertex AI: what `google-auth` finds, be it a file, a login or a metadata server.
 
 That library (extra `vertex`) is imported when the first token is needed, and asked in a thread of its own: it blocks.
 """

@@ -51,6 +51,8 @@ FAULTS: Final[Mapping[str, FaultKind]] = {
     ),
     "rate-limited-response": FaultKind("each response fails with rate_limit_exceeded"),
     "model-not-found": FaultKind("each response fails with model_not_found"),
+    "go-away": FaultKind("the connection is said to end soon, right after it is ready", "seconds", "3"),
+    "resume-refused": FaultKind("handles of earlier sessions are not accepted"),
     "wrong-format": FaultKind("another output format than asked for is confirmed and sent"),
 }
 _REFUSALS: Final = ("400", "401", "403", "404", "429", "500", "503")

@@ -8,6 +8,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -75,10 +76,31 @@ class SimulatedSession:
         )
 
 
+class Watched(Protocol):
+    """A session that somebody may be waiting for."""
+
+    def touch(self) -> None:
+        """Something happened in it."""
+        ...
+
+
+class Driven(Protocol):
+    """A session's protocol without I/O, of whatever vendor."""
+
+    @property
+    def next_wake(self) -> float | None:
+        """When `wake` has something to do."""
+        ...
+
+    def receive(self, message: bytes | str, now: float) -> list[Action]: ...
+
+    def wake(self, now: float) -> list[Action]: ...
+
+
 class Connection:
     """Drives one engine: a reader, a writer, and one timer for all that the engine plans."""
 
-    def __init__(self, far_end: ServerConnection, session: SimulatedSession, engine: Engine) -> None:
+    def __init__(self, far_end: ServerConnection, session: Watched, engine: Driven) -> None:
         self._far_end = far_end
         self._session = session
         self._engine = engine
@@ -133,7 +155,7 @@ class Connection:
     async def _act(self, action: Action) -> None:
         match action:
             case Send():
-                await self._far_end.send(action.text, text=True)
+                await self._far_end.send(action.text, text=not action.binary)
             case Close():
                 await self._far_end.close(action.code, action.reason)
             case Cut():

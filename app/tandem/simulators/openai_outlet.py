@@ -23,9 +23,11 @@ _ID_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A text message to the client."""
+    """A message to the client."""
 
     text: bytes
+    binary: bool = False
+    """In a binary frame, as some servers send their JSON."""
 
 
 @dataclass(frozen=True, slots=True)
