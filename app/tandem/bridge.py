@@ -197,6 +197,11 @@ class Bridge:
         self.line_is_ours = False
         self.tell(Stopped())
 
+    def stream_failed(self) -> None:
+        """The carrier can not stream (any longer) and the line is somebody else's care: there is no one to talk to."""
+        self.line_is_ours = False
+        self._end(EndReason.NO_STREAM if self.call.started_at is None else EndReason.CARRIER_LOST)
+
     # --- the carrier's socket (FrameReceiver) -----------------------------------------------------
 
     def on_message(self, data: bytes, is_text: bool) -> None:
@@ -233,6 +238,7 @@ class Bridge:
         if not self._accepts(event):
             self._end(EndReason.WRONG_CALL)
             return False
+        self.line_is_ours = True
         if not self.identity.call_id:
             self.identity.call_id = event.call_id
         leg = self.call.plan.format

@@ -57,10 +57,14 @@ def take_in(app: FastAPI, carrier: CarrierKind, call: IncomingCall) -> Bridge | 
 
 def stream_url(settings: Settings, bridge: Bridge) -> str:
     """Where the carrier shall stream this call: a URL with a token for one use, good for two minutes."""
-    identity, carrier = bridge.identity, bridge.carrier.name
-    token = tokens.issue(_key(settings), carrier, identity.session, identity.call_id, time.time() + TOKEN_SECONDS)
+    return stream_url_of(settings, bridge.carrier, bridge.identity.session, bridge.identity.call_id)
+
+
+def stream_url_of(settings: Settings, carrier: CarrierKind, session: str, call_id: str) -> str:
+    """The same for a call that another instance may have taken in."""
+    token = tokens.issue(_key(settings), carrier.name, session, call_id, time.time() + TOKEN_SECONDS)
     scheme, _, host = settings.origin.partition("://")
-    return f"{'wss' if scheme == 'https' else 'ws'}://{host}/{carrier}/media/{token}"
+    return f"{'wss' if scheme == 'https' else 'ws'}://{host}/{carrier.name}/media/{token}"
 
 
 async def let_in(websocket: WebSocket, carrier: CarrierKind, account_id: str, token: str) -> None:

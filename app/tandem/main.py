@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from tandem import __version__, logs, metrics, routes, settings, twilio_routes
+from tandem import __version__, logs, metrics, routes, settings, telnyx_routes, twilio_routes
 from tandem.drain import drain_on_signals
 from tandem.rest.table import open_apis
 from tandem.switchboard import Limits, Switchboard
@@ -25,6 +25,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings.announce(current)
     counters = app.state.metrics = metrics.Metrics()
     app.state.used_tokens = SingleUse()
+    app.state.telnyx = telnyx_routes.Desk()
     apis = app.state.apis = await asyncio.to_thread(open_apis, current)  # TLS contexts are read from files
     client = build_client(current, counters)
     limits = Limits(
@@ -57,6 +58,7 @@ def create_app(with_settings: settings.Settings | None = None) -> FastAPI:
     made.state.settings = with_settings
     made.include_router(routes.router)
     made.include_router(twilio_routes.router)
+    made.include_router(telnyx_routes.router)
     return made
 
 

@@ -21,6 +21,8 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
 from tandem import logs
+from tandem.carriers.telnyx import ByteOrder
+from tandem.carriers.telnyx_webhook import public_key
 from tandem.providers_from_env import (
     Choice,
     choose,
@@ -35,6 +37,7 @@ from tandem_providers.table import KINDS, ProviderKind
 DEMO_ACCOUNT_SID: Final = "AC" + "0" * 32
 DEMO_AUTH_TOKEN: Final = "tandem-demo"  # noqa: S105  # known to everyone on purpose: it opens only a server without keys
 TWILIO_API_URL: Final = "https://api.twilio.com"
+TELNYX_API_URL: Final = "https://api.telnyx.com"
 
 PREFIXES: Final = ("TANDEM_", "TWILIO_", "TELNYX_", "PLIVO_", "OPENAI_", "GEMINI_", "ECHO_")
 """Names that begin so are ours. Some programs know others with such a beginning: those are refused all the same,
@@ -49,9 +52,6 @@ NOT_YET: Final = {
     "GEMINI_MODEL": "provider gemini",
     "GEMINI_VOICE": "provider gemini",
     "GEMINI_LIVE_URL": "provider gemini",
-    "TELNYX_API_KEY": "carrier telnyx",
-    "TELNYX_PUBLIC_KEY": "carrier telnyx",
-    "TELNYX_API_URL": "carrier telnyx",
     "PLIVO_AUTH_ID": "carrier plivo",
     "PLIVO_AUTH_TOKEN": "carrier plivo",
     "PLIVO_API_URL": "carrier plivo",
@@ -79,6 +79,19 @@ class TwilioAccount:
     api_url: str = TWILIO_API_URL
     demo: bool = False
     """The well-known account of a server that has no keys at all: whoever signs with it may talk to the echo."""
+
+
+@dataclass(frozen=True, slots=True)
+class TelnyxAccount:
+    """With what Telnyx signs, where its API is, and how its streams are asked for."""
+
+    public_key: bytes
+    api_key: str = field(repr=False)
+    api_url: str = TELNYX_API_URL
+    codec: str = "PCMU"
+    """A name of `tandem.carriers.telnyx.CODECS`."""
+    l16_order: ByteOrder = "little"
+    connection_id: str = ""
 
 
 class Settings(BaseModel):
@@ -115,6 +128,20 @@ class Settings(BaseModel):
     twilio_account_sid: str = Field("", description="Twilio account (AC...).")
     twilio_auth_token: SecretStr = Field(SecretStr(""), description="Twilio auth token; checks signatures.")
     twilio_api_url: str = Field(TWILIO_API_URL, description="Twilio's API, for tests and other regions.")
+    telnyx_api_key: SecretStr = Field(SecretStr(""), description="Telnyx API key (KEY...); answers and ends calls.")
+    telnyx_public_key: str = Field(
+        "", description="The Telnyx account's public key, as the portal shows it; checks signatures."
+    )
+    telnyx_api_url: str = Field(TELNYX_API_URL, description="Telnyx's API, for tests.")
+    telnyx_connection_id: str = Field(
+        "", description="Id of the Voice API application that places Telnyx calls. Needed for outbound calls only."
+    )
+    telnyx_codec: Literal["PCMU", "PCMA", "L16", "L16/8000"] = Field(
+        "PCMU", description="What Telnyx calls are asked to be streamed in: PCMU, PCMA, L16 (16 kHz) or L16/8000."
+    )
+    telnyx_l16_order: Literal["little", "big"] = Field(
+        "little", description="Byte order of Telnyx's L16: its documentation does not say. Wrong is loud noise."
+    )
     max_calls: int = Field(
         150,
         ge=1,
@@ -166,6 +193,11 @@ class Settings(BaseModel):
         return "api_token" not in self.model_fields_set
 
     @property
+    def secret_key_is_shared(self) -> bool:
+        """Somebody set it: there may be other instances that accept our stream tokens."""
+        return "secret_key" in self.model_fields_set
+
+    @property
     def twilio(self) -> TwilioAccount | None:
         """Whose requests are accepted. None: nobody's, the routes are not there."""
         if self.twilio_account_sid:
@@ -175,6 +207,20 @@ class Settings(BaseModel):
         if embedded_only(self._choices):
             return TwilioAccount(DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, self.twilio_api_url, demo=True)
         return None
+
+    @property
+    def telnyx(self) -> TelnyxAccount | None:
+        """Whose webhooks are accepted, and who is told to answer. None: the routes are not there."""
+        if not self.telnyx_public_key:
+            return None
+        return TelnyxAccount(
+            public_key(self.telnyx_public_key),
+            self.telnyx_api_key.get_secret_value(),
+            self.telnyx_api_url,
+            self.telnyx_codec,
+            self.telnyx_l16_order,
+            self.telnyx_connection_id,
+        )
 
     def secret_values(self) -> list[str]:
         """Everything that must not appear in any output."""
@@ -195,7 +241,19 @@ class Settings(BaseModel):
     def _is_origin(cls, value: str) -> str:
         return origin_of(value) if value else value
 
-    @field_validator("api_token", "secret_key", "twilio_auth_token")
+    @field_validator("telnyx_api_url")
+    @classmethod
+    def _is_telnyx_api(cls, value: str) -> str:
+        return origin_of(value.rstrip("/").removesuffix("/v2"))
+
+    @field_validator("telnyx_public_key")
+    @classmethod
+    def _is_public_key(cls, value: str) -> str:
+        if value:
+            public_key(value)
+        return value
+
+    @field_validator("api_token", "secret_key", "twilio_auth_token", "telnyx_api_key")
     @classmethod
     def _is_plain(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()
@@ -326,10 +384,15 @@ def _hint(name: str, known: set[str], likeness: float) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+_PAIRS: Final = (("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"), ("TELNYX_API_KEY", "TELNYX_PUBLIC_KEY"))
+"""Variables that are no use one without the other."""
+
+
 def _check_pairs(given: Mapping[str, str], problems: list[str]) -> None:
-    sid, token = "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"
-    for there, missing in ((sid, token), (token, sid)):
-        if there in given and missing not in given:
+    for pair in _PAIRS:
+        for there, missing in (pair, pair[::-1]):
+            if there not in given or missing in given:
+                continue
             problems.append(f"{missing}: is missing; {there} is set, and one is no use without the other")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from tandem.carriers import twilio
+from tandem.carriers import telnyx, twilio
 from tandem.carriers.events import CarrierCommand, CarrierEvent, CarrierTraits
 
 
@@ -39,4 +39,5 @@ class CarrierKind:
 
 
 TWILIO: Final = CarrierKind(twilio.TRAITS, twilio.TwilioStream)
-CARRIERS: Final = {kind.name: kind for kind in (TWILIO,)}
+TELNYX: Final = CarrierKind(telnyx.TRAITS, telnyx.TelnyxStream)
+CARRIERS: Final = {kind.name: kind for kind in (TWILIO, TELNYX)}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from tandem.carriers.telnyx import CODECS
 from tandem.rest.port import CarrierApi
+from tandem.rest.telnyx import TelnyxApi
 from tandem.settings import Settings
 
 
 def open_apis(settings: Settings) -> dict[str, CarrierApi]:
     """One client a configured carrier, by the carrier's name. Who opens them closes them."""
     apis: dict[str, CarrierApi] = {}
+    if (account := settings.telnyx) is not None:
+        codec, connection = CODECS[account.codec], account.connection_id
+        apis["telnyx"] = TelnyxApi(account.api_url, account.api_key, codec=codec, connection_id=connection)
     return apis
