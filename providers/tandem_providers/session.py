@@ -11,8 +11,9 @@ import email.utils
 import math
 import re
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -29,7 +30,7 @@ from tandem_providers.errors import (
     RateLimitedError,
 )
 from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady, ToolCall, ToolCallCancelled
-from tandem_providers.provider import FRESH, Capabilities, EventSink, Opening, WireProtocol
+from tandem_providers.provider import FRESH, Capabilities, EventSink, Opening, TakesLeave, WireProtocol
 from tandem_providers.stream import EventStream, process_audio_stream
 from tandem_providers.tasks import owned_tasks
 from tandem_providers.tools import TOOL_SECONDS, ToolRunner
@@ -37,6 +38,8 @@ from tandem_providers.wire import FrameSocket, HandshakeRefused, open_socket
 
 MakeProtocol = Callable[[ProcessConfig, AudioFormat, Opening], WireProtocol]
 """Makes the protocol of one session for a leg of that format. Raises `InvalidConfigError`."""
+Authorise = Callable[[], Awaitable[Mapping[str, str]]]
+"""Headers for one connection where they have to be fetched first, such as a token. Raises any `ProviderError`."""
 
 CONNECT_SECONDS: Final = 2.0
 READY_SECONDS: Final = 5.0
@@ -53,6 +56,7 @@ class WebSocketProvider:
     """A provider that is reached over a WebSocket.
 
     `connect_seconds` is for DNS, TCP, TLS and handshake; `ready_seconds` for all until the session is ready.
+    `authorise` is asked before each connection for headers that the protocol can't know.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class WebSocketProvider:
         connect_seconds: float = CONNECT_SECONDS,
         ready_seconds: float = READY_SECONDS,
         tool_seconds: float = TOOL_SECONDS,
+        authorise: Authorise | None = None,
     ) -> None:
         self.name = name
         self.capabilities = capabilities
@@ -71,6 +76,7 @@ class WebSocketProvider:
         self._connect_seconds = connect_seconds
         self._ready_seconds = ready_seconds
         self._tool_seconds = tool_seconds
+        self._authorise = authorise
         self._sessions: set[SocketSession] = set()
 
     def check(self, config: ProcessConfig, *, leg: AudioFormat = PCM16_24K) -> None:
@@ -95,7 +101,7 @@ class WebSocketProvider:
             session.tools = ToolRunner(config, start_task, session.send, session.warn, seconds=self._tool_seconds)
             self._sessions.add(session)
             try:
-                await session.open(self._connect_seconds, self._ready_seconds)
+                await session.open(self._connect_seconds, self._ready_seconds, self._authorise)
                 yield session
             finally:
                 self._sessions.discard(session)
@@ -134,6 +140,8 @@ class SocketSession:
         self._live = False
         """Ready and not over: may be spoken to."""
         self._ended = False
+        self._left = asyncio.Event()
+        """The provider has answered our farewell, or is gone."""
         self._stalled = False
 
     # Session
@@ -168,7 +176,9 @@ class SocketSession:
     def on_message(self, data: bytes, is_text: bool) -> None:
         for event in self._protocol.receive(data):
             if self._ended:
-                return
+                if isinstance(event, SessionClosed):
+                    self._left.set()
+                continue
             if type(event) in _WATCHED:
                 self._heed(event)
             else:
@@ -177,12 +187,13 @@ class SocketSession:
             self._send_outgoing()
 
     def on_close(self, code: int, reason: str) -> None:
+        self._left.set()
         if not self._ended:
             self._end(self._protocol.closed(code, reason), code, reason)
 
     # Lifetime
 
-    async def open(self, connect_seconds: float, ready_seconds: float) -> None:
+    async def open(self, connect_seconds: float, ready_seconds: float, authorise: Authorise | None = None) -> None:
         """Connect and wait until the session is ready.
 
         Raises:
@@ -192,7 +203,11 @@ class SocketSession:
         deadline = loop.time() + ready_seconds
         try:
             dial = self._protocol.dial()
-            self._socket = await open_socket(dial, self, connect_seconds=min(connect_seconds, ready_seconds))
+            if authorise is not None:
+                async with asyncio.timeout_at(deadline):
+                    dial = replace(dial, headers={**dial.headers, **await authorise()})
+            connect_seconds = min(connect_seconds, deadline - loop.time())
+            self._socket = await open_socket(dial, self, connect_seconds=connect_seconds)
         except Exception as error:
             raise sort_failure(error, self.provider) from error
         self._send_outgoing()
@@ -208,10 +223,13 @@ class SocketSession:
 
         One that never got ready is not waited for: the caller needs the next provider now.
         """
+        was_live = self._live
         self._end(None, None, "")
         socket = self._socket
         if socket is None:
             return
+        if was_live and isinstance(self._protocol, TakesLeave):
+            await self._take_leave(socket, self._protocol.farewell())
         socket.close()
         if self._ready.exception() is not None:
             socket.abort()
@@ -223,6 +241,16 @@ class SocketSession:
             pass
         finally:
             socket.abort()
+
+    async def _take_leave(self, socket: FrameSocket, messages: list[bytes]) -> None:
+        """Say goodbye, and wait a little for the answer: only then the provider has settled its accounts."""
+        for message in messages:
+            socket.send_text(message)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._left.wait()
+        except TimeoutError:
+            pass
 
     def warn(self, warning: ProviderWarning) -> None:
         """Tell the user of something that the protocol does not know of."""
