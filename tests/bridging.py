@@ -75,18 +75,24 @@ class Socket:
 
 
 class Line:
-    """One call: `bridge` between `socket` and `provider`."""
+    """One call: `bridge` between `socket` and the fake `providers` (or `client`'s); `changes` are its plan's."""
 
-    def __init__(self, *providers: FakeProvider, **changes: Any) -> None:
+    def __init__(
+        self,
+        *providers: FakeProvider,
+        client: Client | None = None,
+        config: ProcessConfig | None = None,
+        **changes: Any,
+    ) -> None:
         self.socket = Socket()
         self.providers = providers or (FakeProvider(speaks=MULAW_8K),)
-        self.client = Client(*self.providers)
+        self.client = client or Client(*self.providers)
         self.metrics = Metrics()
         self.bridge = Bridge(
             TWILIO,
             Identity("s" * 32, CALL, ACCOUNT, "+15550002000", "+15550001000"),
             self.client,
-            ProcessConfig(),
+            config or ProcessConfig(),
             plan(**changes),
             self.accepts,
             self.metrics,
