@@ -6,7 +6,7 @@ timers are keep-alive and the deadline of the closing handshake.
 Why frames of our own: on a bare pass-through bridge with a hundred calls, ordinary ASGI on the carrier's side alone
 costs 1.8 times the CPU of this, and picows (C, on both sides) 0.85 to 0.95 of it. That last tenth would be bought with
 a second handshake replayed into a private class, no say over what is kept of an oversized message, and a buffer for
-each socket.
+each socket. Autobahn's groups 1 to 7 and 10 find nothing wrong at either end, on either event loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -73,6 +73,14 @@ class Allowance:
         return self._credit >= 0
 
 
+def _masks() -> Iterator[bytes]:
+    """What a client hides each frame behind: four bytes that nobody can foresee, without a system call for each."""
+    while True:
+        block = os.urandom(1024)
+        for at in range(0, len(block), 4):
+            yield block[at : at + 4]
+
+
 class Connection(asyncio.Protocol):
     """One open WebSocket, born when the handshake is over. It takes over `transport` and delivers from the loop on.
 
@@ -110,6 +118,7 @@ class Connection(asyncio.Protocol):
         self._waiters: list[asyncio.Future[None]] = []
         rate = limits.messages_per_second
         self._allowance = Allowance(rate, self._loop.time) if rate else None
+        self._mask = _masks().__next__
         self._writable = asyncio.Event()
         self._writable.set()
         transport.set_protocol(self)
@@ -214,7 +223,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self, opcode: int, payload: bytes) -> None:
         if self._client:
-            self._transport.write(frames.client_frame(opcode, payload, os.urandom(4)))
+            self._transport.write(frames.client_frame(opcode, payload, self._mask()))
         else:
             self._transport.write(frames.server_frame(opcode, payload))
 
