@@ -44,8 +44,10 @@ def choose(
     names = _named(given, kinds, problems) if "PROVIDERS" in given else _by_key(given, kinds)
     choices = [_choice(name, given, kinds, problems) for name in names]
     used = {name.partition("@")[0] for name in names}
+    read = variables_of({name: kinds[name] for name in used}, {})
     for kind in kinds.values():
-        unread = sorted(variables_of({kind.name: kind}, {}) & given.keys()) if kind.name not in used else []
+        unread = sorted(variables_of({kind.name: kind}, {}) & given.keys() - read)
+        read.update(unread)  # what two kinds share is told once
         if unread:
             warnings.append(f"{', '.join(unread)}: not read, for provider {kind.name} is not in use")
     return [choice for choice in choices if choice is not None]

@@ -38,23 +38,18 @@ DEMO_ACCOUNT_SID: Final = "AC" + "0" * 32
 DEMO_AUTH_TOKEN: Final = "tandem-demo"  # noqa: S105  # known to everyone on purpose: it opens only a server without keys
 TWILIO_API_URL: Final = "https://api.twilio.com"
 TELNYX_API_URL: Final = "https://api.telnyx.com"
+PLIVO_API_URL: Final = "https://api.plivo.com"
 
 PREFIXES: Final = ("TANDEM_", "TWILIO_", "TELNYX_", "PLIVO_", "OPENAI_", "GEMINI_", "ECHO_")
 """Names that begin so are ours. Some programs know others with such a beginning: those are refused all the same,
 because a key under a wrong name looks just like that."""
 # Names that are spoken for but have nothing to steer in this version, and whose they are.
 NOT_YET: Final = {
-    "OPENAI_LIVE_MODEL": "provider openai-live",
-    "OPENAI_LIVE_VOICE": "provider openai-live",
-    "OPENAI_LIVE_URL": "provider openai-live",
     "GEMINI_API_KEY": "provider gemini",
     "GOOGLE_API_KEY": "provider gemini",
     "GEMINI_MODEL": "provider gemini",
     "GEMINI_VOICE": "provider gemini",
     "GEMINI_LIVE_URL": "provider gemini",
-    "PLIVO_AUTH_ID": "carrier plivo",
-    "PLIVO_AUTH_TOKEN": "carrier plivo",
-    "PLIVO_API_URL": "carrier plivo",
 }
 # Kubernetes gives each pod such variables for a service that is called "tandem".
 _SERVICE_LINK = re.compile(r"TANDEM_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_(ADDR|PORT|PROTO))?)")
@@ -92,6 +87,18 @@ class TelnyxAccount:
     """A name of `tandem.carriers.telnyx.CODECS`."""
     l16_order: ByteOrder = "little"
     connection_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlivoAccount:
+    """With what Plivo signs, where its API is, and how its streams are asked for."""
+
+    auth_id: str
+    auth_token: str = field(repr=False)
+    api_url: str = PLIVO_API_URL
+    codec: str = "mulaw"
+    """A name of `tandem.carriers.plivo.CODECS`."""
+    signature_v2: bool = False
 
 
 class Settings(BaseModel):
@@ -141,6 +148,15 @@ class Settings(BaseModel):
     )
     telnyx_l16_order: Literal["little", "big"] = Field(
         "little", description="Byte order of Telnyx's L16: its documentation does not say. Wrong is loud noise."
+    )
+    plivo_auth_id: str = Field("", description="Plivo account (MA...).")
+    plivo_auth_token: SecretStr = Field(SecretStr(""), description="Plivo auth token; checks signatures, ends calls.")
+    plivo_api_url: str = Field(PLIVO_API_URL, description="Plivo's API, for tests.")
+    plivo_codec: Literal["mulaw", "l16", "l16/8000"] = Field(
+        "mulaw", description="What Plivo calls are streamed in: mulaw (8 kHz), l16 (linear, 16 kHz) or l16/8000."
+    )
+    plivo_signature_v2: bool = Field(
+        False, description="true takes Plivo's old V2 signatures, too: they cover no parameter of a request."
     )
     max_calls: int = Field(
         150,
@@ -222,6 +238,19 @@ class Settings(BaseModel):
             self.telnyx_connection_id,
         )
 
+    @property
+    def plivo(self) -> PlivoAccount | None:
+        """Whose webhooks are accepted, and over whose API calls are ended. None: the routes are not there."""
+        if not self.plivo_auth_id:
+            return None
+        return PlivoAccount(
+            self.plivo_auth_id,
+            self.plivo_auth_token.get_secret_value(),
+            self.plivo_api_url,
+            self.plivo_codec,
+            self.plivo_signature_v2,
+        )
+
     def secret_values(self) -> list[str]:
         """Everything that must not appear in any output."""
         own = [v.get_secret_value() for _, v in self if isinstance(v, SecretStr)]
@@ -246,6 +275,11 @@ class Settings(BaseModel):
     def _is_telnyx_api(cls, value: str) -> str:
         return origin_of(value.rstrip("/").removesuffix("/v2"))
 
+    @field_validator("plivo_api_url")
+    @classmethod
+    def _is_plivo_api(cls, value: str) -> str:
+        return origin_of(value.rstrip("/").removesuffix("/v1"))
+
     @field_validator("telnyx_public_key")
     @classmethod
     def _is_public_key(cls, value: str) -> str:
@@ -253,7 +287,7 @@ class Settings(BaseModel):
             public_key(value)
         return value
 
-    @field_validator("api_token", "secret_key", "twilio_auth_token", "telnyx_api_key")
+    @field_validator("api_token", "secret_key", "twilio_auth_token", "telnyx_api_key", "plivo_auth_token")
     @classmethod
     def _is_plain(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()
@@ -384,7 +418,11 @@ def _hint(name: str, known: set[str], likeness: float) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-_PAIRS: Final = (("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"), ("TELNYX_API_KEY", "TELNYX_PUBLIC_KEY"))
+_PAIRS: Final = (
+    ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
+    ("TELNYX_API_KEY", "TELNYX_PUBLIC_KEY"),
+    ("PLIVO_AUTH_ID", "PLIVO_AUTH_TOKEN"),
+)
 """Variables that are no use one without the other."""
 
 
@@ -400,6 +438,8 @@ def _look_twice(settings: Settings, given: Mapping[str, str], warnings: list[str
     sid = settings.twilio_account_sid
     if sid and not re.fullmatch(r"AC[0-9a-fA-F]{32}", sid):
         warnings.append("TWILIO_ACCOUNT_SID does not look like one (AC and 32 hexadecimal digits)")
+    if settings.plivo_auth_id and not re.fullmatch(r"(MA|SA)[0-9A-Z]{18}", settings.plivo_auth_id):
+        warnings.append("PLIVO_AUTH_ID does not look like one (MA, or SA of a subaccount, and 18 letters and digits)")
     if settings.origin.startswith("http://") and not is_local(settings.origin):
         warnings.append("PUBLIC_URL is not https: Twilio opens media streams only over wss")
     if "SECRET_KEY" in given and len(settings.secret_key.get_secret_value()) < 16:

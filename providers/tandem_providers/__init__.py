@@ -47,7 +47,7 @@ from tandem_providers.events import (
 )
 from tandem_providers.provider import Capabilities, Provider, Session
 from tandem_providers.session import WebSocketProvider
-from tandem_providers.table import OpenAIRealtime
+from tandem_providers.table import GeminiLive, OpenAILive, OpenAIRealtime
 
 __all__ = [
     "AudioChunk",
@@ -61,9 +61,11 @@ __all__ = [
     "Echo",
     "Event",
     "FunctionDeclaration",
+    "GeminiLive",
     "HangupRequested",
     "InvalidConfigError",
     "ItemAdded",
+    "OpenAILive",
     "OpenAIRealtime",
     "PlaybackReport",
     "ProcessConfig",

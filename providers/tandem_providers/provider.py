@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from tandem_codecs.format import PCM16_24K, AudioFormat
 from tandem_providers.commands import Command
@@ -102,6 +102,15 @@ class WireProtocol(Protocol):
 
     def closed(self, code: int, reason: str) -> ProviderError | None:
         """What a closed socket means: None after a close that is no failure."""
+        ...
+
+
+@runtime_checkable
+class TakesLeave(Protocol):
+    """A `WireProtocol` of a vendor who wants to be told before the socket is closed."""
+
+    def farewell(self) -> list[bytes]:
+        """The last messages, once the session is over for its user; answered by what reads as `SessionClosed`."""
         ...
 
 

@@ -228,15 +228,13 @@ class SocketSession:
         socket = self._socket
         if socket is None:
             return
-        if was_live and isinstance(self._protocol, TakesLeave):
-            await self._take_leave(socket, self._protocol.farewell())
-        socket.close()
-        if self._ready.exception() is not None:
-            socket.abort()
-            return
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await socket.wait_closed()
+            if was_live and isinstance(self._protocol, TakesLeave):
+                await self._take_leave(socket, self._protocol.farewell())
+            socket.close()
+            if self._ready.exception() is None:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await socket.wait_closed()
         except TimeoutError:
             pass
         finally:
@@ -244,6 +242,7 @@ class SocketSession:
 
     async def _take_leave(self, socket: FrameSocket, messages: list[bytes]) -> None:
         """Say goodbye, and wait a little for the answer: only then the provider has settled its accounts."""
+        socket.resume_reading()
         for message in messages:
             socket.send_text(message)
         try:

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tandem_providers.echo import Echo, EchoOptions
+from tandem_providers.gemini import GeminiOptions, GeminiProtocol
+from tandem_providers.gemini import capabilities as gemini_capabilities
+from tandem_providers.gemini_options import needs_credentials
 from tandem_providers.openai import OpenAIOptions, OpenAIProtocol
 from tandem_providers.openai import capabilities as openai_capabilities
+from tandem_providers.openai_live import OpenAILiveOptions, OpenAILiveProtocol
+from tandem_providers.openai_live import capabilities as openai_live_capabilities
 from tandem_providers.provider import Provider
 from tandem_providers.session import READY_SECONDS, WebSocketProvider
+from tandem_providers.vertex_auth import MachineCredentials
 
 PATIENCE_SECONDS: Final = 60.0
 """For providers made from a row: whoever tries them (`Client`) sets the deadline."""
@@ -49,12 +55,53 @@ def _openai(options: OpenAIOptions, name: str, ready_seconds: float = PATIENCE_S
     )
 
 
+def OpenAILive(*, name: str = "openai-live", **options: Any) -> WebSocketProvider:
+    """OpenAI Live, full duplex; takes the fields of `OpenAILiveOptions`.
+
+    Raises:
+        InvalidConfigError: an option is wrong.
+        TypeError: there is no such option.
+    """
+    return _openai_live(OpenAILiveOptions(**options), name, READY_SECONDS)
+
+
+def _openai_live(options: OpenAILiveOptions, name: str, ready_seconds: float = PATIENCE_SECONDS) -> WebSocketProvider:
+    return WebSocketProvider(
+        name,
+        openai_live_capabilities(options, name),
+        lambda config, leg, opening: OpenAILiveProtocol(options, config, leg, name, opening),
+        ready_seconds=ready_seconds,
+    )
+
+
+def GeminiLive(*, name: str = "gemini", **options: Any) -> WebSocketProvider:
+    """Gemini Live, on the Gemini API or on Vertex AI; takes the fields of `GeminiOptions`.
+
+    Raises:
+        InvalidConfigError: an option is wrong.
+        TypeError: there is no such option.
+    """
+    return _gemini(GeminiOptions(**options), name, READY_SECONDS)
+
+
+def _gemini(options: GeminiOptions, name: str, ready_seconds: float = PATIENCE_SECONDS) -> WebSocketProvider:
+    return WebSocketProvider(
+        name,
+        gemini_capabilities(options, name),
+        lambda config, leg, opening: GeminiProtocol(options, config, leg, name, opening),
+        ready_seconds=ready_seconds,
+        authorise=MachineCredentials(name) if needs_credentials(options) else None,
+    )
+
+
 def _echo(options: EchoOptions, name: str) -> Echo:
     return Echo(prompts=options.prompts, name=name)
 
 
 _ROWS: Final = (
     ProviderKind("openai", OpenAIOptions, _openai),
+    ProviderKind("openai-live", OpenAILiveOptions, _openai_live),
+    ProviderKind("gemini", GeminiOptions, _gemini),
     ProviderKind("echo", EchoOptions, _echo),
 )
 
