@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from tandem import __version__, logs, metrics, routes, settings, telnyx_routes, twilio_routes
+from tandem import __version__, logs, metrics, plivo_routes, routes, settings, telnyx_routes, twilio_routes
 from tandem.drain import drain_on_signals
 from tandem.rest.table import open_apis
 from tandem.switchboard import Limits, Switchboard
@@ -26,6 +26,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     counters = app.state.metrics = metrics.Metrics()
     app.state.used_tokens = SingleUse()
     app.state.telnyx = telnyx_routes.Desk()
+    app.state.plivo = plivo_routes.Desk()
     apis = app.state.apis = await asyncio.to_thread(open_apis, current)  # TLS contexts are read from files
     client = build_client(current, counters)
     limits = Limits(
@@ -37,7 +38,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     try:
         async with owned_tasks() as start:
-            board = Switchboard(client, process_config(current), limits, counters, start)
+            board = Switchboard(client, process_config(current), limits, counters, start, current.origin)
             app.state.switchboard = board
             app.state.start = start  # for work that a carrier's request starts and does not wait for
             start(metrics.watch_loop(counters), name="loop watch")
@@ -59,6 +60,7 @@ def create_app(with_settings: settings.Settings | None = None) -> FastAPI:
     made.include_router(routes.router)
     made.include_router(twilio_routes.router)
     made.include_router(telnyx_routes.router)
+    made.include_router(plivo_routes.router)
     return made
 
 

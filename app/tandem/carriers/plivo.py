@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
+from dataclasses import replace
 from typing import Annotated, Any, Final, assert_never
 
 import msgspec
@@ -53,7 +54,22 @@ _ENCODINGS: Final[dict[tuple[str, int], AudioFormat]] = {
     **{("audio/x-l16", linear.rate): linear for linear in (PCM16_8K, PCM16_16K, PCM16_24K)},
 }
 """Announced encoding and rate to what it is; linear samples are little-endian."""
-CONTENT_TYPES: Final = {audio_format: encoding for (encoding, _), audio_format in _ENCODINGS.items()}
+_NAMES: Final = {audio_format: encoding for (encoding, _), audio_format in _ENCODINGS.items()}
+
+CODECS: Final[dict[str, AudioFormat]] = {"mulaw": MULAW_8K, "l16": PCM16_16K, "l16/8000": PCM16_8K}
+"""What a stream can be asked for, by the name in the configuration."""
+
+
+def traits(codec: str) -> CarrierTraits:
+    """Of calls whose stream is asked for in this codec."""
+    asked = CODECS[codec]
+    return replace(TRAITS, formats=(asked, *(other for other in TRAITS.formats if other != asked)))
+
+
+def content_type(audio_format: AudioFormat) -> str:
+    """How a document asks for a stream of this format."""
+    return f"{_NAMES[audio_format]};rate={audio_format.rate}"
+
 
 _PREFIX: Final = re.compile(r"x-ph-", re.IGNORECASE)
 _LONGEST_HEADERS: Final = 4096
@@ -209,7 +225,7 @@ class PlivoStream:
         self.stream_id = stream_id
         quoted = _encode(stream_id)
         if audio_format is not None:
-            kind, rate = CONTENT_TYPES[audio_format], audio_format.rate
+            kind, rate = _NAMES[audio_format], audio_format.rate
             # No ";rate=" here, unlike in the document that asked for the stream: it would be refused.
             self._play_head = (
                 f'{{"event":"playAudio","media":{{"contentType":"{kind}","sampleRate":{rate},"payload":"'.encode()

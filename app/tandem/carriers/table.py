@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from tandem.carriers import telnyx, twilio
+from tandem.carriers import plivo, telnyx, twilio
 from tandem.carriers.events import CarrierCommand, CarrierEvent, CarrierTraits
 
 
@@ -40,4 +40,5 @@ class CarrierKind:
 
 TWILIO: Final = CarrierKind(twilio.TRAITS, twilio.TwilioStream)
 TELNYX: Final = CarrierKind(telnyx.TRAITS, telnyx.TelnyxStream)
-CARRIERS: Final = {kind.name: kind for kind in (TWILIO, TELNYX)}
+PLIVO: Final = CarrierKind(plivo.TRAITS, plivo.PlivoStream)
+CARRIERS: Final = {kind.name: kind for kind in (TWILIO, TELNYX, PLIVO)}

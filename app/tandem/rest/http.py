@@ -1,8 +1,8 @@
 """HTTP to a carrier's API: what every REST client of ours shares. Deadlines, one retry where it is harmless, errors
 sorted once.
 
-A request is repeated, once, when nothing can have been done by the first one (no connection, 429, 503), or when the
-carrier promises that doing it twice is doing it once (`again=True`: it carries an idempotency key, or only reads).
+A request is repeated, once, when nothing can have been done by the first one (no connection, 429, usually 503), or when
+the carrier promises that doing it twice is doing it once (`again=True`: it carries an idempotency key, or only reads).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ LONGEST_ANSWER: Final = 1 << 20
 LONGEST_WORDS: Final = 200
 """Characters of a carrier's explanation that are kept."""
 
-_NOTHING_DONE: Final = frozenset({429, 503})
+NOTHING_DONE: Final = frozenset({429, 503})
+"""Statuses of a carrier that has not begun with what it was asked."""
 
 Explain = Callable[[Any], tuple[str, str]]
 """A carrier's error body (parsed JSON, None if it is none) to its own code and words, either possibly empty."""
@@ -59,11 +60,13 @@ class CarrierHttp:
         headers: Mapping[str, str] | None = None,
         auth: tuple[str, str] | None = None,
         patience: Patience | None = None,
+        not_done: frozenset[int] = NOTHING_DONE,
     ) -> None:
         secure = base_url.startswith("https")
         self._carrier = carrier
         self._explain = explain
         self._patience = patience or Patience()
+        self._not_done = not_done
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers={"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})},
@@ -159,9 +162,9 @@ class CarrierHttp:
             message,
             status=status,
             code=code,
-            retryable=status in _NOTHING_DONE,
+            retryable=status in self._not_done,
             passing=status >= 500,
-            retry_after=_retry_after(response.headers) if status in _NOTHING_DONE else None,
+            retry_after=_retry_after(response.headers) if status in NOTHING_DONE else None,
         )
 
     def _failure(

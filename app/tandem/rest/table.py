@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tandem.carriers.telnyx import CODECS
+from tandem.rest.plivo import PlivoApi
 from tandem.rest.port import CarrierApi
 from tandem.rest.telnyx import TelnyxApi
 from tandem.settings import Settings
@@ -14,4 +15,8 @@ def open_apis(settings: Settings) -> dict[str, CarrierApi]:
     if (account := settings.telnyx) is not None:
         codec, connection = CODECS[account.codec], account.connection_id
         apis["telnyx"] = TelnyxApi(account.api_url, account.api_key, codec=codec, connection_id=connection)
+    if (plivo := settings.plivo) is not None:
+        apis["plivo"] = PlivoApi(
+            plivo.api_url, plivo.auth_id, plivo.auth_token, voice_url=f"{settings.origin}/plivo/voice"
+        )
     return apis
