@@ -28,10 +28,11 @@ from tandem.carriers.twilio_webhook import (
 )
 from tandem.carriers.urls import websocket_url
 from tandem.carriers.xml_answer import XmlAnswer
+from tandem.simulators.line import Faults, Frame, Inject, MediaLine, Recording, Shuffle
 from tandem.simulators.phone import At, BargeIn, Caller, Turn, When, WhenQuiet, loud_span
 from tandem.simulators.plan import CallEvent, CallPlan, CallReport
 from tandem.simulators.twilio import place_call
-from tandem.simulators.twilio_line import Faults, Frame, Identity, Inject, Recording, Shuffle, TwilioLine
+from tandem.simulators.twilio_line import Identity, twilio_line
 from tandem.simulators.twilio_twiml import Connect, Hangup, Pause, Redirect, Reject, Say, TwimlError, parse_twiml
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_8K
 from tandem_codecs.g711 import alaw_to_mulaw, mulaw_to_pcm16, pcm16_to_mulaw
@@ -46,8 +47,8 @@ def tone(ms: int, hertz: float = 440) -> bytes:
     return pcm16_to_mulaw(b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples))
 
 
-def line(faults: Faults | None = None, *turns: Turn, hang_up: When | None = None) -> TwilioLine:
-    return TwilioLine(IDENTITY, Caller(turns, hang_up), Recording(), parameters={"a": "b"}, faults=faults)
+def line(faults: Faults | None = None, *turns: Turn, hang_up: When | None = None) -> MediaLine:
+    return twilio_line(IDENTITY, Caller(turns, hang_up), Recording(), parameters={"a": "b"}, faults=faults)
 
 
 def loaded(frames: list[Frame]) -> list[dict[str, Any]]:
@@ -139,7 +140,7 @@ def test_what_twilio_would_not_take_is_a_problem(frame: Frame, code: str) -> Non
 
 def test_what_was_cleared_is_not_in_the_recording() -> None:
     sound = Recording()
-    sim = TwilioLine(IDENTITY, Caller([Turn(tone(40), At(0))], None), sound)
+    sim = twilio_line(IDENTITY, Caller([Turn(tone(40), At(0))], None), sound)
     stream = TwilioStream()
     for frame in sim.opening():
         stream.receive(str(frame).encode())

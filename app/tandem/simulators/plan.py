@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tandem.simulators.line import Faults
 from tandem.simulators.phone import Answer, Interruption, Turn, When, WhenQuiet
-from tandem.simulators.twilio_line import Faults
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,36 +12,27 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 from urllib.parse import urljoin
 
 import httpx
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
+from websockets.exceptions import InvalidHandshake, InvalidMessage
 
 from tandem.carriers.twilio_webhook import signature
-from tandem.simulators.phone import At, Caller, Turn
+from tandem.simulators.line import MediaLine, Recording
+from tandem.simulators.phone import At, Caller, Note, Turn
 from tandem.simulators.plan import CallEvent, CallPlan, CallReport, EventKind, OnEvent
+from tandem.simulators.stream_socket import INTENDED, EndedBy, StreamCall, Stuck, open_stream, upgrade_problem
 from tandem.simulators.twilio_http import USER_AGENT, WEBHOOK_SECONDS, Webhooks
-from tandem.simulators.twilio_line import Frame, Identity, Recording, TwilioLine
+from tandem.simulators.twilio_line import Identity, twilio_line
 from tandem.simulators.twilio_twiml import HTTP_FAILED, Connect, Hangup, Pause, Redirect, Reject, Say, TwimlError, Verb
-from tandem_codecs.format import FRAME_MS, MULAW_8K
+from tandem_codecs.format import MULAW_8K
 from tandem_codecs.g711 import mulaw_to_pcm16
 from tandem_codecs.wav import StereoWriter
-
-UPGRADE_SECONDS: Final = 10.0
-CLOSE_SECONDS: Final = 3.0
-STUCK_SECONDS: Final = 10.0
-"""How long after the time limit a server may keep us from sending."""
-
-_INTENDED: Final = (1000, 1005)
-"""Close codes of a server that is done; 1005 is a close frame without one. Any other is a complaint, or a crash."""
-
-EndedBy = Literal["caller", "server", "limit", "fault"]
 
 
 async def place_call(plan: CallPlan, on_event: OnEvent | None = None) -> CallReport:
@@ -88,7 +79,8 @@ class _Call:
         self._ended_by: EndedBy | None = None
         self._upgrade_ms: float | None = None
         self._close_code: int | None = None
-        self._lines: list[TwilioLine] = []
+        self._lines: list[MediaLine] = []
+        self._offset = 0.0
         self._said: list[str] = []
         self._callbacks: list[tuple[str, int]] = []
         self._problems: list[str] = []
@@ -168,8 +160,9 @@ class _Call:
     async def _connect(self, verb: Connect) -> bool:
         """Run the stream; True when the call ended with it, False when TwiML goes on."""
         identity = Identity(self._plan.account_sid, self._call_sid, "MZ" + secrets.token_hex(16))
+        signed = {"X-Twilio-Signature": signature(verb.url, (), self._plan.auth_token)}
         try:
-            socket = await self._open(verb.url)
+            socket = await open_stream(self._webhooks.reach(verb.url), signed, USER_AGENT)
         except (OSError, InvalidHandshake, InvalidMessage) as error:
             problem = _upgrade_problem(error)
             self._problem(problem)
@@ -180,88 +173,25 @@ class _Call:
         self._post(verb, identity, "stream-started")
         turns = [Turn(self._plan.audio, At(0))] if isinstance(self._plan.audio, bytes) else self._plan.audio
         caller = Caller([] if self._lines else turns, self._plan.hang_up)  # a second stream: all was said on the first
-        line = TwilioLine(identity, caller, self.sound, parameters=dict(verb.parameters), faults=self._plan.faults)
+        faults = self._plan.faults
+        line = twilio_line(identity, caller, self.sound, parameters=verb.parameters, faults=faults)
         self._lines.append(line)
+        self._offset = (self._loop.time() - self._began) * 1000
         try:
-            self._ended_by = await self._talk(socket, line)
-        finally:
-            await _close(
-                socket, gently=self._ended_by in ("caller", "limit", "server") and not self._plan.faults.never_reads
-            )
+            self._ended_by = await StreamCall(socket, line, self._plan.seconds, faults, self._note).run()
+        except Stuck:
+            self._problem("31924 the server takes no more frames")
+            self._ended_by = "limit"
         self._close_code = socket.close_code
         self._problems += line.errors
-        if self._ended_by == "server" and self._close_code not in _INTENDED:
+        if self._ended_by == "server" and self._close_code not in INTENDED:
             self._problem(f"31921 the server closed the stream: {self._close_code} {socket.close_reason}".rstrip())
         self._tell("stream-ended", f"by {self._ended_by}")
         self._post(verb, identity, "stream-stopped")
         return self._ended_by != "server"
 
-    async def _open(self, url: str) -> ClientConnection:
-        address = self._webhooks.reach(url)
-        return await connect(
-            address,
-            additional_headers={"X-Twilio-Signature": signature(url, (), self._plan.auth_token)},
-            user_agent_header=USER_AGENT,
-            open_timeout=UPGRADE_SECONDS,
-            close_timeout=CLOSE_SECONDS,
-            ping_interval=None,
-            compression=None,
-            max_size=None,
-            max_queue=None,  # what is received is either read at once, or (a fault) not at all
-            proxy=True if address.startswith("wss") else None,
-        )
-
-    async def _talk(self, socket: ClientConnection, line: TwilioLine) -> EndedBy:
-        """Media both ways until one side ends it."""
-        if not await _send(socket, line.opening()):
-            return "server"
-        epoch = self._loop.time()
-        try:
-            async with asyncio.timeout(self._plan.seconds + STUCK_SECONDS), asyncio.TaskGroup() as tasks:
-                if self._plan.faults.never_reads:
-                    socket.transport.pause_reading()
-                    return await self._pace(socket, line, epoch, None)
-                listener = tasks.create_task(self._listen(socket, line, epoch))
-                try:
-                    return await self._pace(socket, line, epoch, listener)
-                finally:
-                    listener.cancel()
-        except TimeoutError:
-            self._problem("31924 the server takes no more frames")
-            return "limit"
-
-    async def _listen(self, socket: ClientConnection, line: TwilioLine, epoch: float) -> None:
-        try:
-            async for message in socket:
-                await _send(socket, line.receive(message, (self._loop.time() - epoch) * 1000))
-        except ConnectionClosed:
-            pass
-
-    async def _pace(
-        self, socket: ClientConnection, line: TwilioLine, epoch: float, listener: asyncio.Task[None] | None
-    ) -> EndedBy:
-        """A tick every 20 ms of the absolute clock; late ones are made up for at once, never dropped."""
-        faults = self._plan.faults
-        offset = (epoch - self._began) * 1000
-        while True:
-            due = epoch + (line.now + FRAME_MS) / 1000
-            await asyncio.sleep(max(0.0, due - self._loop.time()))
-            if listener is not None and listener.done():
-                return "server"
-            if not await _send(socket, line.tick()):
-                return "server"
-            for note in line.conversation.notes():
-                self._on_event(CallEvent(note.at_ms + offset, note.kind, note.detail, note.latency_ms))
-            if line.caller.hung_up or line.now >= self._plan.seconds * 1000:
-                if not await _send(socket, line.closing()):
-                    return "server"
-                return "caller" if line.caller.hung_up else "limit"
-            if faults.breaks_at_ms is not None and line.now >= faults.breaks_at_ms:
-                return "fault"
-            if faults.vanishes_at_ms is not None and line.now >= faults.vanishes_at_ms:
-                socket.transport.pause_reading()
-                await asyncio.sleep(max(0.0, epoch + self._plan.seconds - self._loop.time()))
-                return "fault"
+    def _note(self, note: Note) -> None:
+        self._on_event(CallEvent(note.at_ms + self._offset, note.kind, note.detail, note.latency_ms))
 
     def _post(self, verb: Connect, identity: Identity, event: str, error: str = "") -> None:
         """Tell the stream's status in the background: media does not wait for it."""
@@ -318,27 +248,5 @@ def _stream_fields(verb: Connect, identity: Identity, event: str, error: str) ->
     return {**fields, "StreamError": error} if error else fields
 
 
-async def _send(socket: ClientConnection, frames: Sequence[Frame]) -> bool:
-    """Send the frames in order; False when the socket is closed."""
-    try:
-        for frame in frames:
-            await socket.send(frame)
-    except ConnectionClosed:
-        return False
-    return True
-
-
-async def _close(socket: ClientConnection, *, gently: bool) -> None:
-    if gently:
-        await socket.close()
-    else:
-        socket.transport.abort()
-        await socket.wait_closed()
-
-
 def _upgrade_problem(error: Exception) -> str:
-    if isinstance(error, InvalidStatus):
-        return f"31920 the upgrade was answered with HTTP {error.response.status_code}"
-    if isinstance(error, TimeoutError):
-        return "31901 the stream's connection timed out"
-    return f"31920 no stream could be opened: {type(error).__name__}"
+    return f"{31901 if isinstance(error, TimeoutError) else 31920} {upgrade_problem(error)}"
