@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
@@ -26,7 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tandem import logs
+from tandem import logs, tokens
 from tandem.bridge import Bridge
 from tandem.carriers.twilio_webhook import signature
 from tandem.main import create_app
@@ -115,6 +116,11 @@ class Door:
         first, *_ = await self.voice(call_sid)
         assert isinstance(first, Connect), first
         return Dialled(self, call_sid, first.url)
+
+    def foreign(self, call_sid: str, token: str = "") -> Dialled:
+        """A call that another instance with the same key has admitted, on its way to this one."""
+        token = token or issued(call_sid)
+        return Dialled(self, call_sid, f"{self.origin.replace('http', 'ws', 1)}/twilio/media/{token}")
 
     def upgrade(self, url: str, *, key: str | None = None, signed_url: str = "", **options: Any) -> connect:
         """Open a media socket, signed as Twilio does."""
@@ -246,12 +252,12 @@ class Dialled:
         return self.url.rpartition("/")[2]
 
     @asynccontextmanager
-    async def stream(self, *, plays: bool = False, door: Door | None = None) -> AsyncIterator[Stream]:
+    async def stream(self, *, plays: bool = False, door: Door | None = None, **options: Any) -> AsyncIterator[Stream]:
         """The media socket, `connected` said. `door`: another server than the one that was called."""
         url, other = self.url, door or self.door
         if door is not None:
             url = f"{door.origin.replace('http', 'ws', 1)}/twilio/media/{self.token}"
-        async with other.upgrade(url) as socket:
+        async with other.upgrade(url, **options) as socket:
             stream = Stream(socket, other, self.call_sid, plays=plays)
             async with owned_tasks() as start:
                 listener = start(stream.listen(), name="carrier")
@@ -259,7 +265,8 @@ class Dialled:
                     await stream.send("connected", protocol="Call", version="1.0.0")
                     yield stream
                 finally:
-                    socket.transport.abort()
+                    if not stream.closed:  # asyncio minds an abort after the end
+                        socket.transport.abort()
                     await listener
 
 
@@ -473,6 +480,11 @@ def verbs(answer: httpx.Response) -> list[Verb]:
 
 def new_sid(kind: str) -> str:
     return kind + secrets.token_hex(16)
+
+
+def issued(call_id: str, *, key: str = SECRET_KEY, carrier: str = "twilio", seconds: float = 60.0) -> str:
+    """A token as any instance issues it."""
+    return tokens.issue(key.encode(), carrier, secrets.token_hex(16), call_id, time.time() + seconds)
 
 
 def bearer(token: str = API_TOKEN) -> dict[str, str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 
 import pytest
-from servers import ACCOUNT, SECRET_KEY, Dialled, Door, Tandem, log_lines, new_sid, tandem, until
+from servers import ACCOUNT, SECRET_KEY, Dialled, Door, Tandem, issued, log_lines, new_sid, tandem, until
 from websockets.exceptions import InvalidStatus
 
 from tandem import tokens
@@ -27,11 +26,6 @@ def url(server: Door, token: str) -> str:
     return f"{server.origin.replace('http', 'ws', 1)}/twilio/media/{token}"
 
 
-def issued(call_id: str, *, key: str = SECRET_KEY, carrier: str = "twilio", seconds: float = 60.0) -> str:
-    """A token as another instance would issue it."""
-    return tokens.issue(key.encode(), carrier, secrets.token_hex(16), call_id, time.time() + seconds)
-
-
 async def talks(server: Tandem, dialled: Dialled) -> bool:
     async with dialled.stream(door=server) as stream:
         await stream.start()
@@ -41,7 +35,7 @@ async def talks(server: Tandem, dialled: Dialled) -> bool:
 
 async def stranger(server: Tandem, token: str, call_sid: str, **start: str) -> tuple[int, str]:
     """A socket with a token that this server did not issue itself; how it was closed after its start."""
-    async with Dialled(server, call_sid, url(server, token)).stream() as stream:
+    async with server.foreign(call_sid, token).stream() as stream:
         await stream.start(**start)
         return await stream.ends()
 
@@ -102,7 +96,7 @@ async def test_r31_a_token_may_be_half_a_minute_out_of_time() -> None:
     """Two instances whose clocks differ: 30 s are allowed each way."""
     async with tandem() as server:
         token = issued(OTHER_CALL, seconds=-25)
-        async with Dialled(server, OTHER_CALL, url(server, token)).stream() as stream:
+        async with server.foreign(OTHER_CALL, token).stream() as stream:
             await stream.start()
             await stream.speaks()
 
@@ -156,7 +150,7 @@ async def test_r13_a_draining_server_takes_no_foreign_stream_but_its_own() -> No
 async def test_two_foreign_sockets_with_one_token_are_one_call() -> None:
     async with tandem() as server:
         token = issued(OTHER_CALL)
-        dialled = Dialled(server, OTHER_CALL, url(server, token))
+        dialled = server.foreign(OTHER_CALL, token)
         async with dialled.stream() as stream:
             assert await turned_away(server, dialled.url), "before the start"
             await stream.start()
@@ -186,7 +180,7 @@ async def test_r24_a_socket_that_never_starts_is_closed() -> None:
 async def test_r24_a_foreign_socket_that_never_starts_is_closed_and_costs_nothing() -> None:
     async with tandem() as server:
         server.hurry(start_seconds=0.2)
-        async with Dialled(server, OTHER_CALL, url(server, issued(OTHER_CALL))).stream() as stream:
+        async with server.foreign(OTHER_CALL).stream() as stream:
             assert await stream.ends() == (1008, "no_start")
         assert await server.metric("provider_attempts_total") == 0
 
@@ -202,7 +196,7 @@ async def test_a_webhook_that_no_stream_follows_is_given_up() -> None:
 async def test_the_account_of_a_foreign_stream_is_ours() -> None:
     async with tandem() as server:
         token = issued(OTHER_CALL)
-        async with Dialled(server, OTHER_CALL, url(server, token)).stream() as stream:
+        async with server.foreign(OTHER_CALL, token).stream() as stream:
             await stream.start()
             await until(lambda: server.board.by_call(OTHER_CALL) is not None)
             assert server.bridge(OTHER_CALL).identity.account_id == ACCOUNT
@@ -212,7 +206,7 @@ async def test_all_lines_about_a_foreign_stream_name_its_call() -> None:
     async with tandem() as server:
         token = issued(OTHER_CALL)
         with log_lines() as lines:
-            async with Dialled(server, OTHER_CALL, url(server, token)).stream() as stream:
+            async with server.foreign(OTHER_CALL, token).stream() as stream:
                 await stream.start()
                 await stream.speaks()
             await server.empty()
