@@ -20,7 +20,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection
@@ -31,7 +31,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from tandem.simulators.faults import faults_of_connection, parse_fault
-from tandem.simulators.openai_connection import BROKEN, Connection, SimulatedSession, reset
+from tandem.simulators.openai_connection import BROKEN, Connection, Driven, SimulatedSession, reset
 from tandem.simulators.openai_engine import Engine
 from tandem.simulators.openai_outlet import Action
 from tandem.simulators.openai_script import OpenAIOptions
@@ -62,9 +62,14 @@ class OpenAISimulator:
     Keyword options are the fields of `OpenAIOptions`. Entering binds the port (0 picks a free one); leaving closes all
     connections with 1001, and raises what went wrong inside the simulator itself, so that no test passes by its bug.
 
+    A sibling protocol of the same vendor has its own path, options and sessions (see `open_session`).
+
     Raises:
         ValueError: a fault or an option that makes no sense.
     """
+
+    path: ClassVar[str] = PATH
+    options_type: ClassVar[type[OpenAIOptions]] = OpenAIOptions
 
     def __init__(
         self,
@@ -76,7 +81,7 @@ class OpenAISimulator:
         options: OpenAIOptions | None = None,
         **fields: Any,
     ) -> None:
-        self.options = dataclasses.replace(options or OpenAIOptions(), **fields)
+        self.options = dataclasses.replace(options or self.options_type(), **fields)
         check_voice(self.options.voice)
         self.sessions: list[SimulatedSession] = []
         """All connections so far, in order; without `record`, only those that live."""
@@ -95,14 +100,14 @@ class OpenAISimulator:
     def url(self) -> str:
         """Where clients connect, e.g. `ws://127.0.0.1:41234/v1/realtime`."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"ws://{host}:{self._port}{PATH}"
+        return f"ws://{host}:{self._port}{self.path}"
 
     @property
     def base_url(self) -> str:
         """What the vendor's own client takes as `websocket_base_url`."""
-        return self.url.removesuffix("/realtime")
+        return self.url.removesuffix(self.path) + "/v1"
 
-    async def __aenter__(self) -> OpenAISimulator:
+    async def __aenter__(self) -> Self:
         self._server = await serve_websockets(
             self._handle,
             self._host,
@@ -175,12 +180,17 @@ class OpenAISimulator:
         """HTTP status with which the handshake is refused, if it is."""
         if "refuse" in session.faults:
             return session.faults["refuse"]
-        if path != PATH or "call_id" in session.query:
-            return "404"
+        status = self.misdirected(path, session.query)
+        if status is not None:
+            return status
         late = self.options.key_refusal == "late" or "invalid-key-late" in session.faults
-        return None if late or self._is_welcome(session) else "401"
+        return None if late or self.is_welcome(session) else "401"
 
-    def _is_welcome(self, session: SimulatedSession) -> bool:
+    def misdirected(self, path: str, query: Mapping[str, str]) -> str | None:
+        """HTTP status with which a request is answered that does not ask for a session of this protocol."""
+        return "404" if path != self.path or "call_id" in query else None
+
+    def is_welcome(self, session: SimulatedSession) -> bool:
         key = _key(session.headers)
         return bool(key) if self.options.key is None else key == self.options.key
 
@@ -216,22 +226,26 @@ class OpenAISimulator:
             return await _swallow(connection)
         if "delay-ready" in faults and await _left_within(connection, float(faults["delay-ready"])):
             return None
+        engine, opening = self.open_session(session, random.Random(f"{self.options.seed}/{session.number}"))
+        await Connection(connection, session, engine).run(opening)
+
+    def open_session(self, session: SimulatedSession, rng: random.Random) -> tuple[Driven, list[Action]]:
+        """An engine for this connection, and its first words."""
         engine = Engine(
             self.options,
             model=session.query.get("model", ""),
-            faults=faults,
-            rng=random.Random(f"{self.options.seed}/{session.number}"),
+            faults=session.faults,
+            rng=rng,
             now=asyncio.get_running_loop().time(),
             unix_now=time.time(),
         )
         session.engine = engine
         session.record = engine.record
-        opening = self._objection(session, engine)
-        await Connection(connection, session, engine).run(opening)
+        return engine, self._objection(session, engine)
 
     def _objection(self, session: SimulatedSession, engine: Engine) -> list[Action]:
         """The first words: a refusal when something is found wrong after the handshake, else `session.created`."""
-        if "invalid-key-late" in session.faults or not self._is_welcome(session):
+        if "invalid-key-late" in session.faults or not self.is_welcome(session):
             return engine.refuse("invalid_api_key", "Incorrect API key provided.", 3000)
         if "openai-beta" in session.headers:
             message = "The Realtime Beta API is no longer available: use the GA API."

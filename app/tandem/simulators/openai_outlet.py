@@ -77,6 +77,10 @@ class Record:
 class Outlet:
     """Collects what is to be sent until it is drained. After `close`, and while mute, emitting does nothing."""
 
+    READY = "session.updated"
+    """The event after which a session may be used, and faults begin."""
+    AUDIO = "response.output_audio.delta"
+
     def __init__(self, options: OpenAIOptions, faults: Mapping[str, str], rng: random.Random, now: float) -> None:
         self.now = now
         self.record = Record()
@@ -125,10 +129,10 @@ class Outlet:
         event = {"type": kind, "event_id": f"event_{serial:06d}", **event}
         if self._options.extras:
             self._decorate(event)
-        if kind == "response.output_audio.delta":
+        if kind == self.AUDIO:
             event = self._strike(event)
         self._send(msgspec.json.encode(event))
-        if kind == "session.updated":
+        if kind == self.READY:
             self._strike_when_ready()
         if "unknown-events" in self._faults or serial == self._unknown_at:
             unknown = {"type": self._rng.choice(UNKNOWN_EVENTS), "event_id": f"event_u{serial:05d}"}
