@@ -15,33 +15,41 @@ from dataclasses import dataclass, field
 
 from tandem import logs
 from tandem.call import Call
+from tandem.call_state import State
 from tandem.call_types import (
     CLOSE_CODES,
     Attached,
     CallCommand,
     CallEvent,
+    CallOver,
     CallPlan,
+    Depart,
     End,
     EndReason,
+    GiveToCarrier,
     HangUp,
     Hear,
     HoldProvider,
+    Keys,
+    Returned,
     SocketBlocked,
     SocketLost,
     Tick,
     ToProvider,
+    Transfer,
 )
 from tandem.carriers.events import CarrierError, Clear, Malformed, Mark, Media, Play, Started, Stopped
 from tandem.carriers.table import CarrierKind
 from tandem.metrics import Metrics
 from tandem.rest.port import CarrierApi, CarrierApiError
+from tandem.rest.port import Transfer as RestTransfer
 from tandem_codecs.convert import Converter
 from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
 from tandem_providers.detector import TurnDetector
 from tandem_providers.events import Event, ProviderWarning, SessionReady
 from tandem_providers.provider import Session
-from tandem_providers.tasks import owned_tasks
+from tandem_providers.tasks import StartTask, owned_tasks
 from tandem_providers.wire import FrameSocket
 
 TICK_SECONDS = 0.04
@@ -49,6 +57,9 @@ TICK_SECONDS = 0.04
 BLOCKED_BYTES = 65_536
 """More than this in the socket's buffer: the carrier is not reading fast enough."""
 FREE_BYTES = 16_384
+AWAY_SECONDS = 30.0
+"""How long the carrier may have the call beyond ringing, before it is given up."""
+GIVE_SECONDS = 10.0
 HANG_UP_SECONDS = 6.0
 """How long ending a call over the carrier's API may take, its own retry included."""
 _CLEAN_CLOSES = frozenset({1000, 1001, 1005})
@@ -88,10 +99,13 @@ class Bridge:
         accepts: Callable[[Started], bool],
         metrics: Metrics,
         api: CarrierApi | None = None,
+        origin: str = "",
     ) -> None:
         self.carrier = carrier
         self.identity = identity
         self.api = api
+        self.origin = origin
+        """Where the carrier reaches us (`PUBLIC_URL`)."""
         self.line_is_ours = True
         """The call ends when we do. No longer, once the carrier has ended it or moved it to somebody else."""
         self.opened_unix = time.time()
@@ -107,6 +121,7 @@ class Bridge:
         if identity.call_id:
             self._may_spend.set()
         self._over = asyncio.Event()
+        self._spawn: StartTask | None = None
         self._waiting: deque[CallCommand] = deque(maxlen=_WAITING)
         self._inbox: deque[CallEvent] = deque()
         self._busy = False
@@ -156,6 +171,7 @@ class Bridge:
 
     async def _talk(self) -> None:
         async with owned_tasks() as start:
+            self._spawn = start
             async with self._client.session(
                 self._config,
                 self._on_provider,
@@ -182,9 +198,19 @@ class Bridge:
         except (CarrierApiError, TimeoutError) as error:
             self._log.error("the call could not be ended at the carrier", error=error)
 
+    @property
+    def wants_stream(self) -> bool:
+        """A media socket may come now: the first, or the next after the carrier had the call for a while."""
+        return self.socket is None or self.call.state is State.PARKED
+
     async def attach(self, socket: FrameSocket) -> None:
         """The carrier's media socket is open and delivers to this object. Returns when it has closed."""
-        self.socket = socket
+        before, self.socket = self.socket, socket
+        if before is not None:
+            before.close()
+            self._dialect = self.carrier.dialect()
+            self._inbound = self._outbound = None
+            self._blocked = False
         self.tell(Attached())
         await socket.wait_closed()
 
@@ -192,15 +218,58 @@ class Bridge:
         """End the call politely: a goodbye, then the line."""
         self.tell(HangUp(reason))
 
+    def transfer(self, to: str, say: str | None = None, *, ring_seconds: int = 30) -> bool:
+        """Give the caller to somebody else, after a word about it. False when the call is in no state for it."""
+        order = Transfer(to, self.identity.called, ring_seconds)
+        return self._depart(Depart(order, say, ring_seconds + AWAY_SECONDS))
+
+    def send_keys(self, digits: str) -> bool:
+        """Play keys to the far end. False when the call is in no state for it."""
+        return self._depart(Depart(Keys(digits), seconds=AWAY_SECONDS))
+
+    def returned(self, *, moved: bool, news: str = "", stream_goes_on: bool = False) -> None:
+        """What came of a transfer, as the carrier tells it."""
+        if moved:
+            self.line_is_ours = False
+        self.tell(Returned(moved, news, stream_goes_on))
+
     def carrier_ended(self) -> None:
         """The carrier says by webhook that the call is over."""
         self.line_is_ours = False
-        self.tell(Stopped())
+        self.tell(CallOver())
 
     def stream_failed(self) -> None:
         """The carrier can not stream (any longer) and the line is somebody else's care: there is no one to talk to."""
         self.line_is_ours = False
         self._end(EndReason.NO_STREAM if self.call.started_at is None else EndReason.CARRIER_LOST)
+
+    def _depart(self, departure: Depart) -> bool:
+        if self.api is None or self.call.state is not State.TALKING:
+            return False
+        self.tell(departure)
+        return True
+
+    async def _give(self, departure: Depart) -> None:
+        """Have the carrier do it; one that refuses leaves everything as it was."""
+        api, call_id, order = self.api, self.identity.call_id, departure.order
+        where = f"{self.origin}/{self.carrier.name}"
+        try:
+            if api is None:
+                raise CarrierApiError("there are no credentials for this carrier's API")
+            async with asyncio.timeout(GIVE_SECONDS):
+                if isinstance(order, Keys):
+                    await api.send_dtmf(call_id, order.digits, f"{where}/voice?after=keys")
+                else:
+                    caller_id = order.caller_id or self.identity.called
+                    after = f"{where}/status?after=transfer"
+                    await api.transfer(call_id, RestTransfer(order.to, caller_id, after, order.ring_seconds))
+        except (CarrierApiError, TimeoutError) as error:
+            self._log.error("the carrier refused an order", order=type(order).__name__, error=error)
+            what = "The keys could not be sent." if isinstance(order, Keys) else "The transfer could not be made."
+            self.returned(moved=False, news=f"{what} The caller is still on the line.", stream_goes_on=True)
+            return
+        if isinstance(order, Keys) and not self.carrier.traits.keys_end_stream:
+            self.returned(moved=False, stream_goes_on=True)
 
     # --- the carrier's socket (FrameReceiver) -----------------------------------------------------
 
@@ -233,7 +302,7 @@ class Bridge:
 
     def _recognise(self, event: Started) -> bool:
         """Whether this is the stream of this call; sets up what its audio needs."""
-        if self.call.started_at is not None:
+        if self.call.started_at is not None and self.call.state is not State.PARKED:
             return True  # a second start: the call counts it
         if not self._accepts(event):
             self._end(EndReason.WRONG_CALL)
@@ -290,6 +359,9 @@ class Bridge:
             kind = type(command)
             if kind is Hear or kind is ToProvider or kind is HoldProvider:
                 self._to_provider(command)
+            elif kind is GiveToCarrier:
+                if self._spawn is not None:
+                    self._spawn(self._give(command.departure), name="order to the carrier")  # type: ignore[union-attr]  # `kind` says so
             elif kind is End:
                 self._end(command.reason)  # type: ignore[union-attr]  # `kind` says so, at half the cost of a match
             else:

@@ -1,49 +1,41 @@
-"""One call, without I/O: told what happens and when, it answers what to do.
-
-The theory. A call has two far ends that come up in any order: the carrier's stream and the provider's session. Both
-are needed to talk; the provider may be there first (it is opened while the phone still rings) or may never come. To
-leave is a state of its own, because the last words must be *heard* before the line is cut.
-
-    RINGING ──start──> CONNECTING ──ready──> TALKING ──leave──> LEAVING ──end──> ENDED
-       │ready              │failed              ^ │failed            │
-       v                   └────────────────────┼─┴──────> LEAVING   │stay (the caller spoke after all)
-    RINGING_READY ──start───────────────────────┴────────────────────┘
-    RINGING_FAILED ──start──> LEAVING (apology)
-
-    TALKING ──lost──> RECOVERING ──ready──> TALKING        a provider died, the next one takes the conversation over
-
-Two rules. A move that is not in the table is a mistake of ours and raises; what a far end can do wrong is checked
-before it becomes a move. `END` is legal everywhere, once, and the first reason stands.
-"""
+"""One call, without I/O: told what happens and when, it answers what to do. Its states: `call_state`."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
+from dataclasses import replace
 from typing import Any, assert_never
 
+from tandem.call_state import BEFORE_STREAM, Move, State, moved
 from tandem.call_types import (
     Attached,
     CallCommand,
     CallEvent,
+    CallOver,
     CallPlan,
     CallStats,
+    Depart,
     End,
     EndReason,
+    GiveToCarrier,
     HangUp,
     Hear,
     HoldProvider,
+    Returned,
     SocketBlocked,
     SocketLost,
+    Tell,
     Tick,
     ToProvider,
 )
 from tandem.caller_audio import CallerAudio
+from tandem.carrier_watch import CarrierWatch
 from tandem.carriers.events import Dtmf, Malformed, Mark, MarkPlayed, Media, Started, Stopped
+from tandem.leaving import WORDS_SECONDS, Leaving
 from tandem.ledger import Ledger
 from tandem.silence import SilenceWatch
-from tandem.transcript import ConversationRecord, Heard, Line
+from tandem.transcript import ConversationRecord, Heard, Line, history_of
 from tandem_codecs.level import is_loud
 from tandem_providers.commands import CancelResponse, CommitTurn, PlaybackReport, Purpose, Say, SendDtmf, SendText
 from tandem_providers.detector import SpeechStarted, SpeechStopped, TurnDetector
@@ -64,62 +56,6 @@ from tandem_providers.events import (
 )
 from tandem_providers.provider import Capabilities, HistoryTurn
 
-
-class State(Enum):
-    """Where a call is; see the module."""
-
-    RINGING = "ringing"
-    RINGING_READY = "ringing-ready"
-    RINGING_FAILED = "ringing-failed"
-    CONNECTING = "connecting"
-    TALKING = "talking"
-    RECOVERING = "recovering"
-    LEAVING = "leaving"
-    ENDED = "ended"
-
-
-class Move(Enum):
-    """What takes a call from one state to another."""
-
-    START = "start"
-    READY = "ready"
-    FAILED = "failed"
-    LOST = "lost"
-    LEAVE = "leave"
-    STAY = "stay"
-
-
-_MOVES: dict[tuple[State, Move], State] = {
-    (State.RINGING, Move.READY): State.RINGING_READY,
-    (State.RINGING, Move.FAILED): State.RINGING_FAILED,
-    (State.RINGING, Move.START): State.CONNECTING,
-    (State.RINGING_READY, Move.START): State.TALKING,
-    (State.RINGING_READY, Move.FAILED): State.RINGING_FAILED,
-    (State.RINGING_READY, Move.LOST): State.RINGING,
-    (State.RINGING_FAILED, Move.START): State.LEAVING,
-    (State.CONNECTING, Move.READY): State.TALKING,
-    (State.CONNECTING, Move.FAILED): State.LEAVING,
-    (State.CONNECTING, Move.LEAVE): State.LEAVING,
-    (State.TALKING, Move.FAILED): State.LEAVING,
-    (State.TALKING, Move.LEAVE): State.LEAVING,
-    (State.TALKING, Move.LOST): State.RECOVERING,
-    (State.RECOVERING, Move.READY): State.TALKING,
-    (State.RECOVERING, Move.FAILED): State.LEAVING,
-    (State.RECOVERING, Move.LEAVE): State.LEAVING,
-    (State.LEAVING, Move.LEAVE): State.LEAVING,
-    (State.LEAVING, Move.READY): State.LEAVING,
-    (State.LEAVING, Move.FAILED): State.LEAVING,
-    (State.LEAVING, Move.LOST): State.LEAVING,
-    (State.LEAVING, Move.STAY): State.TALKING,
-}
-_BEFORE_STREAM = frozenset({State.RINGING, State.RINGING_READY, State.RINGING_FAILED})
-_TALK_MAY_GO_ON = frozenset({EndReason.SILENCE, EndReason.AGENT_HUNG_UP})
-"""Reasons to leave that the caller can undo by speaking."""
-
-_WORDS_SECONDS = 3.0
-"""How long asked-for last words may take to begin."""
-_PROBE_AFTER_SECONDS = 5.0
-_PROBE_EVERY_SECONDS = 2.0
 _BAD_FRAMES = 5
 _BAD_FRAME_WINDOW = 10.0
 _STALE_AFTER_SECONDS = 2.0
@@ -133,10 +69,6 @@ _WRAP_UP = (
 )
 _PROMPT = "prompt:"
 """Items of ours, which no provider knows, begin with this."""
-
-
-class IllegalMove(Exception):
-    """The table has no such move: a mistake in this program."""
 
 
 class Call:
@@ -155,9 +87,13 @@ class Call:
         self.end_reason: EndReason | None = None
         self.ended_at: float | None = None
         self._attached_at: float | None = None
-        self._leaving: EndReason = EndReason.AGENT_HUNG_UP
-        self._leave_from = self._leave_by = 0.0
-        self._words_by: float | None = None
+        self._leaving: Leaving | None = None
+        self._departure: Depart | None = None
+        """What the call waits to be given to the carrier for."""
+        self._away: Depart | None = None
+        """What the carrier has the call for."""
+        self._away_until = self._words_by = 0.0
+        self._news = ""
         self._turn = ""
         self._ears: TurnDetector | None = None
         self._provider_gone = False
@@ -167,8 +103,7 @@ class Call:
         self._cut_when_it_speaks = self._owes_words = self._caller_spoke = False
         self._speech_stopped_at: float | None = None
         self._asked_to_wait = self._wrap_up_said = False
-        self._last_word = self._probed_at = now
-        self._blocked_since: float | None = None
+        self._watch = CarrierWatch(plan.carrier_gone_seconds, now)
         self._bad_times: deque[float] = deque(maxlen=_BAD_FRAMES)
         self._handlers: dict[type, Callable[[Any, float], list[CallCommand]]] = {
             Media: self._media,
@@ -183,11 +118,15 @@ class Call:
             UserSpeechStopped: self._speech_stopped,
             TurnStarted: self._turn_started,
             TurnEnded: self._turn_ended,
-            Usage: self._usage,
+            Usage: self._used,
             Dtmf: self._dtmf,
             Attached: self._attached,
             Started: self._started,
-            Stopped: lambda _event, _now: self._end(EndReason.CALLER_HUNG_UP),
+            Stopped: self._stopped,
+            CallOver: lambda _event, _now: self._end(EndReason.CALLER_HUNG_UP),
+            Depart: self._depart,
+            Returned: self._returned,
+            Tell: self._tell_provider,
             Malformed: self._malformed,
             SessionReady: self._session_ready,
             SessionClosed: self._session_closed,
@@ -225,26 +164,27 @@ class Call:
 
     def history(self, now: float) -> tuple[HistoryTurn, ...]:
         """What was said in finished turns, as heard: what a successor shall remember. Later words come as audio."""
-        return tuple(
-            HistoryTurn("user" if line.role == "caller" else "assistant", line.text)
-            for line in self.lines(now)
-            if line.settled
-        )
+        return history_of(self.lines(now))
 
     # --- the carrier ------------------------------------------------------------------------------
 
     def _attached(self, _event: Attached, now: float) -> list[CallCommand]:
-        self._attached_at = self._last_word = now
+        self._attached_at = now
+        self._watch.heard(now)
         return []
 
     def _started(self, event: Started, now: float) -> list[CallCommand]:
-        if self.state not in _BEFORE_STREAM:
+        if self.state is not State.PARKED and self.state not in BEFORE_STREAM:
             return self._malformed(Malformed("a second start"), now)
         if event.inbound is None or event.outbound is None:
             return self._end(EndReason.WRONG_FORMAT)
+        if self.state is State.PARKED:
+            self.audio = CallerAudio(self.plan.format, now)
+            return self._back(now)
         failed = self.state is State.RINGING_FAILED
         self._move(Move.START)
-        self.started_at = self._last_word = now
+        self.started_at = now
+        self._watch.heard(now)
         self.silence.start(now)
         self.audio = CallerAudio(self.plan.format, now)
         self.ledger.blocked = False
@@ -258,11 +198,11 @@ class Call:
     def _media(self, event: Media, now: float) -> list[CallCommand]:
         if self.audio is None:
             return self._malformed(Malformed("media before start"), now)
-        self._last_word = now
+        self._watch.heard(now)
         return self._hear(self.audio.accept(event, now), now)
 
     def _hear(self, audio: bytes, now: float) -> list[CallCommand]:
-        if not audio or self._provider_gone:
+        if not audio or self._provider_gone or self.state is State.PARKED:
             return []
         if self._ears is None:
             return [Hear(audio)]
@@ -278,14 +218,14 @@ class Call:
         return commands
 
     def _mark_played(self, event: MarkPlayed, now: float) -> list[CallCommand]:
-        self._last_word = now
+        self._watch.heard(now)
         self.ledger.mark_played(event.name, now)
         return [*self.ledger.tick(now), *self._check_leaving(now)]
 
     def _dtmf(self, event: Dtmf, now: float) -> list[CallCommand]:
         if self.audio is None:
             return self._malformed(Malformed("dtmf before start"), now)
-        self._last_word = now
+        self._watch.heard(now)
         self.silence.caller_active(now)
         self.stats.dtmf += 1
         if self._provider_gone:
@@ -299,13 +239,20 @@ class Call:
             return self._end(EndReason.BAD_STREAM)
         return []
 
+    def _stopped(self, _event: Stopped, _now: float) -> list[CallCommand]:
+        if self.state is State.PARKED:
+            return []  # the carrier has the call: that is why
+        return self._end(EndReason.CALLER_HUNG_UP)
+
     def _socket_lost(self, event: SocketLost, _now: float) -> list[CallCommand]:
         self.stats.close_code = event.code
+        if self.state is State.PARKED:
+            return []
         return self._end(EndReason.CARRIER_LOST)
 
     def _socket_blocked(self, event: SocketBlocked, now: float) -> list[CallCommand]:
         self.ledger.blocked = event.blocked or self.started_at is None
-        self._blocked_since = now if event.blocked else None
+        self._watch.block(event.blocked, now)
         return [] if event.blocked else [*self.ledger.tick(now)]
 
     # --- the provider -----------------------------------------------------------------------------
@@ -351,7 +298,7 @@ class Call:
         before = self.state
         self._move(Move.FAILED)
         if self.state is not State.LEAVING or before is State.LEAVING:
-            self._words_by = None
+            self._words_have_begun()  # or never will
             return []
         never_ready = before is State.CONNECTING
         return self._apologise(EndReason.PROVIDERS_FAILED if never_ready else EndReason.PROVIDER_LOST, now)
@@ -367,7 +314,7 @@ class Call:
         if commands:
             if self._speech_stopped_at is not None or self.stats.first_audio_seconds is None:
                 self._note_first_audio(now)
-            self._words_by = None
+            self._words_have_begun()
         if not self._provider_held and self.ledger.overfull:
             self._provider_held = True
             commands.append(HoldProvider(True))
@@ -405,10 +352,8 @@ class Call:
         self.record.place(event, self._since_start(now))
         return []
 
-    def _usage(self, event: Usage, _now: float) -> list[CallCommand]:
-        for kind, amount in event.amounts.items():
-            key = f"{event.source}.{kind}"
-            self.stats.usage[key] = self.stats.usage.get(key, 0.0) + amount
+    def _used(self, event: Usage, _now: float) -> list[CallCommand]:
+        self.stats.add_usage(event)
         return []
 
     def _speech_started(self, _event: UserSpeechStarted, now: float) -> list[CallCommand]:
@@ -437,7 +382,7 @@ class Call:
         return self._check_leaving(now)
 
     def _hangup_requested(self, _event: HangupRequested, now: float) -> list[CallCommand]:
-        return self._leave(EndReason.AGENT_HUNG_UP, now, by=now + self.plan.leave_seconds)
+        return self._leave(Leaving(EndReason.AGENT_HUNG_UP, by=now + self.plan.leave_seconds))
 
     def _interrupted(self, _event: Interrupted, now: float) -> list[CallCommand]:
         """The provider has stopped by itself, so it need not be told to."""
@@ -448,10 +393,9 @@ class Call:
 
     def _interrupt(self, now: float) -> list[CallCommand]:
         """The caller speaks: whatever of the agent has not been heard never will be, here, there and in memory."""
-        if self._leaving in _TALK_MAY_GO_ON or self.state is not State.LEAVING:
-            clear, cuts = self.ledger.clear(now)
-        else:
-            return []
+        if self.state is State.LEAVING or self.state is State.PARKED:
+            return []  # what cannot be undone by speaking: the caller shall hear it to its end
+        clear, cuts = self.ledger.clear(now)
         if self._turn:
             self.ledger.kill(self._turn)
         if not clear and not cuts:
@@ -472,46 +416,101 @@ class Call:
 
     # --- leaving ----------------------------------------------------------------------------------
 
-    def _leave(self, reason: EndReason, now: float, *, by: float, not_before: float = 0.0) -> list[CallCommand]:
-        if self.state in _BEFORE_STREAM:
-            return self._end(reason)
-        if self.state is State.LEAVING and self._leaving not in _TALK_MAY_GO_ON:
-            return []
-        self._move(Move.LEAVE)
-        self._leaving, self._leave_from, self._leave_by = reason, not_before, by
+    def _leave(self, plan: Leaving) -> list[CallCommand]:
+        if self.state in BEFORE_STREAM or self.state is State.PARKED:
+            return self._end(plan.reason)
+        if self._leaving is None or self._leaving.may_stay:
+            self._move(Move.LEAVE)
+            self._leaving, self._departure = plan, None
         return []
 
     def _stay(self) -> list[CallCommand]:
-        """The caller said something while we were about to hang up politely."""
-        if self.state is State.LEAVING and self._leaving in _TALK_MAY_GO_ON and not self._provider_gone:
+        """The caller said something while we were about to hang up politely, or to hand the call over."""
+        self._departure = None
+        if self._leaving is not None and self._leaving.may_stay and not self._provider_gone:
             self._move(Move.STAY)
-            self._words_by = None
+            self._leaving = None
         return []
+
+    def _words_have_begun(self) -> None:
+        self._words_by = 0.0
+        if self._leaving is not None and self._leaving.words_by:
+            self._leaving = replace(self._leaving, words_by=0.0)
 
     def _apologise(self, reason: EndReason, now: float) -> list[CallCommand]:
         """The provider is gone for good: say so, then hang up."""
-        self._leaving, self._leave_from = reason, 0.0
-        self._leave_by = now + self.ledger.ahead_ms(now) / 1000 + self.ledger.held_ms / 1000
-        self._leave_by += self.plan.format.milliseconds(len(self.plan.prompts.sorry)) / 1000 + 2.0
+        waiting = self.ledger.ahead_ms(now) + self.ledger.held_ms
+        waiting += self.plan.format.milliseconds(len(self.plan.prompts.sorry))
+        self._leaving = Leaving(reason, by=now + waiting / 1000 + 2.0)
         return self._play_prompt("sorry", self.plan.prompts.sorry, now)
 
     def _hang_up(self, event: HangUp, now: float) -> list[CallCommand]:
         """Somebody else ends the call: an operator, or a server that goes down."""
-        commands = self._leave(event.reason, now, by=now + self.plan.leave_seconds)
-        if self.state is State.LEAVING and self._leaving is event.reason:
+        commands = self._leave(Leaving(event.reason, by=now + self.plan.leave_seconds))
+        if self._leaving is not None and self._leaving.reason is event.reason and self.state is State.LEAVING:
             commands += self._play_prompt("goodbye", self.plan.prompts.goodbye, now)
         return commands
 
     def _check_leaving(self, now: float) -> list[CallCommand]:
-        if self.state is not State.LEAVING:
+        heard = self._agent_heard(now)
+        if self._departure is not None and self.state is State.TALKING and heard and now >= self._words_by:
+            return self._go(now)
+        if self._leaving is None or self.state is not State.LEAVING or not self._leaving.due(now, heard=heard):
             return []
-        if now >= self._leave_by:
-            return self._end(self._leaving)
-        if self._words_by is not None and now < self._words_by:
+        return self._end(self._leaving.reason)
+
+    # --- the carrier takes the call for a while -----------------------------------------------------
+
+    def _depart(self, event: Depart, now: float) -> list[CallCommand]:
+        """Give the call to the carrier once a word about it, and all before, has been heard."""
+        if self.state is not State.TALKING:
             return []
-        if now < self._leave_from or not self._agent_heard(now):
+        self._departure = event
+        if event.say is None:
+            return self._check_leaving(now)
+        self._words_by = now + WORDS_SECONDS
+        return [ToProvider(Say(Purpose.MESSAGE, event.say))]
+
+    def _go(self, now: float) -> list[CallCommand]:
+        departure, self._departure = self._departure, None
+        if departure is None:
             return []
-        return self._end(self._leaving)
+        self._move(Move.DEPART)
+        self._away, self._away_until = departure, now + departure.seconds
+        self.ledger.clear(now)
+        self.ledger.blocked = True
+        return [GiveToCarrier(departure)]
+
+    def _returned(self, event: Returned, now: float) -> list[CallCommand]:
+        """How it went with the call that the carrier had: it is with somebody else, or stays with us."""
+        if self.state is not State.PARKED or self._away is None:
+            return []
+        if event.moved:
+            return self._end(EndReason.TRANSFERRED)
+        self._news = event.news
+        if not event.stream_goes_on:
+            return []  # a new stream will start
+        return self._back(now)
+
+    def _back(self, now: float) -> list[CallCommand]:
+        """The call is ours again; the agent is told what came of it."""
+        self._move(Move.START)
+        self._away = None
+        self.ledger.blocked = False
+        self._watch = CarrierWatch(self.plan.carrier_gone_seconds, now)
+        self.silence.caller_active(now)
+        news, self._news = self._news, ""
+        if self._provider_gone:
+            return self._apologise(EndReason.PROVIDER_LOST, now)
+        return [ToProvider(SendText(news, role="system"))] if news and self._text_in else []
+
+    def _tell_provider(self, event: Tell, _now: float) -> list[CallCommand]:
+        """An operator puts words into the agent's mouth, or into its ear."""
+        if self._provider_gone or self.state in (State.LEAVING, State.PARKED):
+            return []
+        if event.aloud:
+            return [ToProvider(Say(Purpose.MESSAGE, event.text))]
+        return [ToProvider(SendText(event.text, role="system", respond=event.respond))]
 
     def _play_prompt(self, name: str, audio: bytes, now: float) -> list[CallCommand]:
         item = f"{_PROMPT}{name}"
@@ -526,8 +525,10 @@ class Call:
     # --- time -------------------------------------------------------------------------------------
 
     def _tick(self, _event: Tick, now: float) -> list[CallCommand]:
-        if self.state in _BEFORE_STREAM:
+        if self.state in BEFORE_STREAM:
             return self._wait_for_stream(now)
+        if self.state is State.PARKED:
+            return self._end(EndReason.CARRIER_LOST) if now >= self._away_until else []
         commands: list[CallCommand] = [*self.ledger.tick(now), *self._release_provider()]
         if self.audio is not None:
             commands += self._hear(self.audio.tick(now), now)
@@ -550,22 +551,15 @@ class Call:
         return self._end(EndReason.NO_START) if late else []
 
     def _watch_carrier(self, now: float) -> list[CallCommand]:
-        """A carrier that says nothing may have nothing to say: a mark asks it, a dead one never answers."""
-        if self._blocked_since is not None:
-            if now - self._blocked_since >= self.plan.carrier_gone_seconds:
-                return self._end(EndReason.CARRIER_STALLED)
-            if now - self._blocked_since >= _STALE_AFTER_SECONDS:
-                self.ledger.drop_oldest(_KEEP_WHEN_BLOCKED_MS)
-            return []
-        quiet = now - self._last_word
-        if quiet >= self.plan.carrier_gone_seconds:
+        watch = self._watch
+        if watch.stalled(now):
+            return self._end(EndReason.CARRIER_STALLED)
+        if watch.silent(now):
             return self._end(EndReason.CARRIER_SILENT)
-        after = min(_PROBE_AFTER_SECONDS, self.plan.carrier_gone_seconds / 2)
-        if quiet >= after and now - self._probed_at >= min(_PROBE_EVERY_SECONDS, after):
-            self._probed_at = now
-            self.stats.probes += 1
-            return [Mark(f"probe{self.stats.probes}")]
-        return []
+        if watch.stalled_for(now) >= _STALE_AFTER_SECONDS:
+            self.ledger.drop_oldest(_KEEP_WHEN_BLOCKED_MS)
+        probe = watch.probe(now)
+        return [Mark(probe)] if probe is not None else []
 
     def _ask_to_wait(self, since: float, now: float) -> list[CallCommand]:
         """One spoken word for a wait that would else be dead air."""
@@ -579,8 +573,8 @@ class Call:
             self.silence.agent_active(now)
         if self.silence.goodbye_due(now):
             end = self.silence.end_at
-            self._words_by = now + _WORDS_SECONDS
-            commands = self._leave(EndReason.SILENCE, now, by=end + 0.9, not_before=end)
+            leaving = Leaving(EndReason.SILENCE, by=end + 0.9, not_before=end, words_by=now + WORDS_SECONDS)
+            commands = self._leave(leaving)
             return [*commands, ToProvider(Say(Purpose.GOODBYE))]
         if self.silence.nudge_due(now):
             self.stats.nudges += 1
@@ -593,7 +587,7 @@ class Call:
         left = self.started_at + self.plan.max_seconds - now
         if left <= 0:
             commands: list[CallCommand] = [*self.ledger.clear(now)[0]]
-            commands += self._leave(EndReason.MAX_DURATION, now, by=now + 2.0)
+            commands += self._leave(Leaving(EndReason.MAX_DURATION, by=now + 2.0))
             return [*commands, *self._play_prompt("goodbye", self.plan.prompts.goodbye, now)]
         if left <= _WRAP_UP_SECONDS < self.plan.max_seconds / 2 and self._text_in and not self._wrap_up_said:
             self._wrap_up_said = True
@@ -610,7 +604,4 @@ class Call:
         return round(now - (self.started_at if self.started_at is not None else self.opened_at), 3)
 
     def _move(self, move: Move) -> None:
-        target = _MOVES.get((self.state, move))
-        if target is None:
-            raise IllegalMove(f"{move.value!r} in state {self.state.value!r}")
-        self.state = target
+        self.state = moved(self.state, move)

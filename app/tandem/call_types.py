@@ -8,7 +8,7 @@ from enum import Enum
 from tandem.carriers.events import CarrierCommand, CarrierEvent
 from tandem_codecs.format import AudioFormat
 from tandem_providers.commands import Command
-from tandem_providers.events import Event
+from tandem_providers.events import Event, Usage
 
 
 class EndReason(Enum):
@@ -20,6 +20,14 @@ class EndReason(Enum):
     SILENCE = "silence"
     MAX_DURATION = "max_duration"
     DRAINED = "drained"
+    TRANSFERRED = "transferred"
+    """Somebody else has the caller now."""
+    BUSY = "busy"
+    NO_ANSWER = "no_answer"
+    NOT_PLACED = "not_placed"
+    """The carrier could not, or would not, place the call."""
+    MACHINE = "machine"
+    """An answering machine took the call, and that was not wanted."""
     PROVIDERS_FAILED = "providers_failed"
     """No provider could be had."""
     PROVIDER_LOST = "provider_lost"
@@ -62,6 +70,11 @@ class Attached:
 
 
 @dataclass(frozen=True, slots=True)
+class CallOver:
+    """The carrier says, beside the stream, that the caller is gone."""
+
+
+@dataclass(frozen=True, slots=True)
 class SocketLost:
     """It closed, and not by us."""
 
@@ -76,13 +89,63 @@ class SocketBlocked:
 
 
 @dataclass(frozen=True, slots=True)
+class Depart:
+    """The carrier shall have the call for a while: to transfer it, or to send keys where its stream can't."""
+
+    order: Transfer | Keys
+    say: str | None = None
+    """Said by the agent, and heard, first."""
+    seconds: float = 60.0
+    """It is back, or moved, by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Digits to be played to the far end."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Whom the caller shall be given to: an E.164 number or a SIP URI."""
+
+    to: str
+    caller_id: str = ""
+    ring_seconds: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What came of it."""
+
+    moved: bool
+    """Somebody else has taken the caller."""
+    news: str = ""
+    """For the agent, when not."""
+    stream_goes_on: bool = False
+    """The media stream never ended (the order failed, or the carrier needed no stream for it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Words from an operator: said aloud by the agent, or told to it."""
+
+    text: str
+    aloud: bool
+    respond: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp:
     """End the call politely, for this reason."""
 
     reason: EndReason
 
 
-CallEvent = CarrierEvent | Event | Tick | Attached | SocketLost | SocketBlocked | HangUp
+CallEvent = (
+    CarrierEvent | Event | Tick | Attached | SocketLost | SocketBlocked | CallOver | HangUp | Depart | Returned | Tell
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +170,20 @@ class HoldProvider:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveToCarrier:
+    """Have the carrier do this, over its API."""
+
+    departure: Depart
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The call is over: close both ends. Always the last command."""
 
     reason: EndReason
 
 
-CallCommand = CarrierCommand | Hear | ToProvider | HoldProvider | End
+CallCommand = CarrierCommand | Hear | ToProvider | HoldProvider | GiveToCarrier | End
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +231,14 @@ class CallStats:
     dtmf: int = 0
     failed_turns: int = 0
     failovers: int = 0
-    probes: int = 0
     bad_frames: dict[str, int] = field(default_factory=dict)
     usage: dict[str, float] = field(default_factory=dict)
     close_code: int | None = None
+
+    def add_usage(self, used: Usage) -> None:
+        for kind, amount in used.amounts.items():
+            key = f"{used.source}.{kind}"
+            self.usage[key] = self.usage.get(key, 0.0) + amount
 
     def count_bad(self, reason: str) -> None:
         self.bad_frames[reason] = self.bad_frames.get(reason, 0) + 1

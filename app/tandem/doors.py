@@ -99,7 +99,9 @@ def _bridge_of(websocket: WebSocket, carrier: CarrierKind, account_id: str, text
     if bridge is not None:
         if not token.verify(key, carrier.name, bridge.identity.call_id):
             return None, "forged"
-        return (bridge, "") if used.take(token, now) else (None, "used")
+        if not used.take(token, now):
+            return None, "used"
+        return (bridge, "") if bridge.wants_stream else (None, "attached")
     refusal = board.refuse()
     if refusal is not None:
         return None, refusal.value

@@ -1,4 +1,4 @@
-"""`python3 -m tandem.healthcheck`: exit 0 when the server of this container answers. Imports little, for it runs often."""
+"""`python3 -m tandem.healthcheck`: exit 0 when the server of this container answers. It imports little."""
 
 from __future__ import annotations
 

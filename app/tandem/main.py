@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from tandem import __version__, logs, metrics, plivo_routes, routes, settings, telnyx_routes, twilio_routes
 from tandem.drain import drain_on_signals
+from tandem.http_limits import BodyLimit
 from tandem.rest.table import open_apis
 from tandem.switchboard import Limits, Switchboard
 from tandem.tokens import SingleUse
@@ -57,6 +58,7 @@ def create_app(with_settings: settings.Settings | None = None) -> FastAPI:
     """A server with these settings, or with those of the environment, read when it starts."""
     made = FastAPI(title="Tandem", version=__version__, lifespan=_lifespan)
     made.state.settings = with_settings
+    made.add_middleware(BodyLimit)
     made.include_router(routes.router)
     made.include_router(twilio_routes.router)
     made.include_router(telnyx_routes.router)

@@ -66,7 +66,7 @@ class Metrics:
         self.gaps = self._counter("gaps_total", "Holes in the caller's audio, filled with silence.")
         self.underruns = self._counter("underruns_total", "Times that the agent's voice ran dry inside a turn.")
         self.lag = 0.0
-        """How late the loop has been of late, in seconds: the worst beat, half forgotten after a quarter of a second."""
+        """How late the loop has been of late, in seconds: the worst beat, half forgotten after a quarter second."""
         self.loop_lag_seconds = self._histogram("loop_lag_seconds", "How late the event loop woke up.", _INSTANT)
         self.webhooks = self._counter("webhooks_total", "Requests of carriers, by answer.", "route", "status")
         self.tokens_refused = self._counter("tokens_refused_total", "Stream tokens that were not accepted.", "reason")

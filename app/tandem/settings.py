@@ -175,6 +175,12 @@ class Settings(BaseModel):
     connect_seconds: float = Field(
         5, gt=0, description="Time for one provider to become ready before the next is tried."
     )
+    hedge_seconds: float = Field(
+        0,
+        ge=0,
+        description="When the first provider is not ready after that time, the next is opened beside it and the first that "
+        "is ready wins. Default 0: one after the other.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error."
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from tandem import logs
 from tandem.bridge import Bridge, Identity
-from tandem.call import State
+from tandem.call_state import State
 from tandem.call_types import CallPlan, CallPrompts, EndReason
 from tandem.carriers.events import Started
 from tandem.carriers.table import CarrierKind
@@ -60,8 +60,15 @@ class Switchboard:
     """One per process. Its calls are tasks of the server, started by `start`."""
 
     def __init__(
-        self, client: Client, config: ProcessConfig, limits: Limits, metrics: Metrics, start: StartTask
+        self,
+        client: Client,
+        config: ProcessConfig,
+        limits: Limits,
+        metrics: Metrics,
+        start: StartTask,
+        origin: str = "",
     ) -> None:
+        self.origin = origin
         self.live: dict[str, Bridge] = {}
         self.draining = False
         self.plan = CallPlan(
@@ -112,7 +119,7 @@ class Switchboard:
         leg = carrier.traits.formats[0]
         lead_ms = carrier.traits.lead_seconds * 1000
         plan = replace(self.plan, format=leg, lead_ms=lead_ms, prompts=self._prompts_in(leg))
-        bridge = Bridge(carrier, identity, self._client, self._config, plan, accepts, self._metrics, api)
+        bridge = Bridge(carrier, identity, self._client, self._config, plan, accepts, self._metrics, api, self.origin)
         self.live[identity.session] = bridge
         self._empty.clear()
         self._metrics.calls_live.set(len(self.live))

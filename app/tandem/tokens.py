@@ -38,6 +38,11 @@ class Token:
     """Unix seconds."""
     mac: str = field(repr=False)
 
+    @property
+    def name(self) -> str:
+        """Tells it from the other tokens of its call: one whose stream comes back gets another."""
+        return f"{self.session}{self.expires:08x}"
+
     def expired(self, now: float, allowance: float = CLOCK_ALLOWANCE) -> bool:
         """Too late to be used, or not of our making because it would live too long."""
         return not -allowance <= self.expires - now <= MAX_LIFETIME + allowance
@@ -94,8 +99,8 @@ class SingleUse:
         """Use the token: True the first time, False ever after."""
         while self._expiries and self._expiries[0][0] < now:
             self._used.discard(heapq.heappop(self._expiries)[1])
-        if token.session in self._used or token.expired(now) or len(self._used) >= self._capacity:
+        if token.name in self._used or token.expired(now) or len(self._used) >= self._capacity:
             return False
-        self._used.add(token.session)
-        heapq.heappush(self._expiries, (token.expires + CLOCK_ALLOWANCE, token.session))
+        self._used.add(token.name)
+        heapq.heappush(self._expiries, (token.expires + CLOCK_ALLOWANCE, token.name))
         return True

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tandem_providers.events import ItemAdded, Transcript
+from tandem_providers.provider import HistoryTurn
 
+_NO_WORD = "…"
+"""Something was heard, but no whole word of it."""
 CHARACTERS_PER_SECOND = 15.0
 """Ordinary speech; used only while an item's whole length is not known yet."""
 
@@ -99,9 +102,17 @@ class ConversationRecord:
             if entry.is_input:
                 if text := entry.text.strip():
                     lines.append(Line("caller", text, entry.at, settled=entry.settled))
-            elif (audio := heard.get(key)) is not None and (text := heard_text(entry.text, audio)):
+            elif (audio := heard.get(key)) is not None and audio.heard_ms > 0 and entry.text:
+                text = heard_text(entry.text, audio) or _NO_WORD
                 lines.append(Line("agent", text, entry.at, audio.heard_ms, audio.cut, entry.settled))
         return lines
+
+
+def history_of(lines: list[Line]) -> tuple[HistoryTurn, ...]:
+    """The turns that are over, for the memory of a provider that takes the conversation over."""
+    return tuple(
+        HistoryTurn("user" if line.role == "caller" else "assistant", line.text) for line in lines if line.settled
+    )
 
 
 def heard_text(text: str, audio: Heard) -> str:

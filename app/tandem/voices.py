@@ -42,6 +42,7 @@ def build_client(settings: Settings, metrics: Metrics) -> Client:
         *(build(choice) for choice in settings.choices),
         attempt_seconds=settings.connect_seconds,
         total_seconds=settings.connect_seconds * TOTAL_SHARE,
+        hedge_seconds=settings.hedge_seconds or None,
         on_attempt=count,
     )
     for provider, breaker in zip(client.providers, client.breakers, strict=True):

@@ -20,6 +20,8 @@ class Purpose(Enum):
     """The caller has been silent for long."""
     RESUME = "resume"
     """The line to the agent broke in the middle of something: it shall go on."""
+    MESSAGE = "message"
+    """Somebody wants the caller to be told `text`."""
     GOODBYE = "goodbye"
     """The call is about to be ended by us."""
 

@@ -70,6 +70,7 @@ _SPOKEN: Final[dict[Purpose, PromptName]] = {
     Purpose.GREETING: "greeting",
     Purpose.STILL_THERE: "still-there",
     Purpose.RESUME: "not-heard",
+    Purpose.MESSAGE: "one-moment",
     Purpose.GOODBYE: "goodbye",
 }
 _REFUSED: Final = {

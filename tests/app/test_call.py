@@ -10,19 +10,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from playbook import FRAME, PROMPTS, START, Playbook, plan
 
-from tandem.call import Call, IllegalMove, Move, State
+from tandem.call import Call
+from tandem.call_state import IllegalMove, Move, State
 from tandem.call_types import (
     Attached,
     CallCommand,
+    CallOver,
+    Depart,
     End,
     EndReason,
+    GiveToCarrier,
     HangUp,
     Hear,
     HoldProvider,
+    Returned,
     SocketBlocked,
     SocketLost,
+    Tell,
     Tick,
     ToProvider,
+    Transfer,
 )
 from tandem.carriers.events import Clear, Dtmf, Malformed, Mark, MarkPlayed, Media, Play, Started, Stopped
 from tandem_codecs.format import MULAW_8K
@@ -461,6 +468,84 @@ def test_a_provider_that_stopped_the_agent_by_itself_is_not_told_to() -> None:
     play >> TurnStarted("t") >> chunk(1000, "a", "t")
     play.take()
     play.wait(0.3) >> Interrupted("t") << [Clear(), ToProvider(PlaybackReport("a", "t", 0, 300, 1000))]
+
+
+# --- the carrier has the call for a while ----------------------------------------------------------------------------
+
+TRANSFER = Depart(Transfer("+15550003000"), "I will put you through.", seconds=45)
+
+
+def parked() -> Playbook:
+    """A call that has been given to the carrier for a transfer."""
+    play = talking(returns_marks=True)
+    play.call.set_voice(CAN)
+    play >> TRANSFER << ToProvider(Say(Purpose.MESSAGE, "I will put you through."))
+    play >> TurnStarted("t") >> chunk(500, "a", "t", final=True) >> TurnEnded("t", "completed")
+    play << [Play(voice(500)), Mark("m1")]
+    play.wait(0.4).silent()
+    play.wait(0.2) << GiveToCarrier(TRANSFER)
+    return play
+
+
+def test_a_transfer_waits_for_its_announcement_to_be_heard_and_survives_the_streams_stop() -> None:
+    play = parked()
+    play >> Stopped() >> SocketLost(1000)
+    play.wait(20, talking=False).silent()
+    play >> Returned(moved=True) << end(EndReason.TRANSFERRED)
+
+
+def test_nobody_answers_and_the_call_comes_back_to_the_agent_with_its_context() -> None:
+    play = parked()
+    play >> Stopped() >> SocketLost(1000)
+    play.wait(25, talking=False) >> Returned(moved=False, news="Nobody answered.")
+    play.silent()
+    play >> Attached() >> START << ToProvider(SendText("Nobody answered.", role="system"))
+    assert play.call.state is State.TALKING
+    play.wait(0.1)
+    play >> TurnStarted("t2") >> chunk(200, "b", "t2") << Play(voice(200))
+
+
+def test_a_transfer_that_the_carrier_refuses_leaves_the_stream_and_is_told() -> None:
+    play = parked()
+    play >> Returned(moved=False, news="It was refused.", stream_goes_on=True)
+    play << ToProvider(SendText("It was refused.", role="system"))
+
+
+def test_a_caller_who_speaks_during_the_announcement_stays() -> None:
+    play = talking()
+    play >> TRANSFER
+    play.take()
+    play >> TurnStarted("t") >> chunk(500, "a", "t", final=True)
+    play.take()
+    play.wait(0.2) >> UserSpeechStarted() << [Clear(), ToProvider, ToProvider]
+    play >> TurnEnded("t", "interrupted")
+    play.wait(5).silent()
+    assert play.call.state is State.TALKING
+
+
+def test_a_call_that_never_comes_back_is_not_kept_for_ever() -> None:
+    play = parked()
+    play >> Stopped()
+    play.wait(44, talking=False).silent()
+    play.wait(1.5, talking=False) << end(EndReason.CARRIER_LOST)
+
+
+def test_the_caller_hangs_up_while_the_carrier_has_the_call() -> None:
+    parked() >> CallOver() << end(EndReason.CALLER_HUNG_UP)
+
+
+def test_a_provider_that_dies_meanwhile_is_apologised_for_when_the_call_is_back() -> None:
+    play = parked()
+    play >> Stopped() >> DEAD
+    play.silent()
+    play >> Returned(moved=False, news="Nobody answered.") >> Attached() >> START
+    play << [Play(PROMPTS.sorry), Mark]
+
+
+def test_an_operator_speaks_through_the_agent_or_into_its_ear() -> None:
+    play = talking()
+    play >> Tell("Close at six.", aloud=True) << ToProvider(Say(Purpose.MESSAGE, "Close at six."))
+    play >> Tell("Be brief.", aloud=False, respond=False) << ToProvider(SendText("Be brief.", "system", respond=False))
 
 
 # --- full duplex -----------------------------------------------------------------------------------------------------

@@ -125,5 +125,7 @@ class CarrierTraits:
     """The call is over when we close the media socket. Where it is not, it must be ended over the carrier's API."""
     longest_play_ms: float = 30_000.0
     """The longest piece of audio that one message may play."""
+    keys_end_stream: bool = False
+    """Playing keys to the far end takes the call out of its media stream; a new one follows."""
     says_stop: bool = True
     """A `stop` ends the stream. Where there is none, the socket's clean close says that the caller has hung up."""

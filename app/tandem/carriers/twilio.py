@@ -43,6 +43,7 @@ TRAITS: Final = CarrierTraits(
     lead_seconds=LEAD_SECONDS,
     marks_returned_on_clear=MARKS_RETURNED_ON_CLEAR,
     socket_ends_call=True,  # what our TwiML says after the stream is to hang up
+    keys_end_stream=True,
 )
 
 FORMATS: Final[dict[tuple[str, int], AudioFormat]] = {
