@@ -114,6 +114,42 @@ class TakesLeave(Protocol):
         ...
 
 
+class Binary(bytes):
+    """A message of a `WireProtocol` that goes out in a binary frame; all others are text."""
+
+    __slots__ = ()
+
+
+@runtime_checkable
+class SpeaksBinary(Protocol):
+    """A `WireProtocol` whose far end says one thing in text frames and another, its voice, in binary ones."""
+
+    def receive_binary(self, message: bytes) -> list[Event]:
+        """Like `receive`, which then only gets text."""
+        ...
+
+
+@runtime_checkable
+class KeepsTime(Protocol):
+    """A `WireProtocol` to which something may occur though no message came: its clock is the audio it is given."""
+
+    def occurred(self) -> list[Event]:
+        """Asked after every `audio` and `send`, and once after `closed`."""
+        ...
+
+
+@runtime_checkable
+class StaysAwake(Protocol):
+    """A `WireProtocol` of a vendor who ends sessions in which nothing is sent."""
+
+    idle_seconds: float
+    """At least this often something has to be sent."""
+
+    def keep_alive(self) -> list[bytes]:
+        """What to send when there is nothing else."""
+        ...
+
+
 class Session(Protocol):
     """A live session. All methods are synchronous and cheap; after the end they do nothing."""
 

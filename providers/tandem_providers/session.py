@@ -11,7 +11,7 @@ import email.utils
 import math
 import re
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Final
@@ -30,7 +30,18 @@ from tandem_providers.errors import (
     RateLimitedError,
 )
 from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady, ToolCall, ToolCallCancelled
-from tandem_providers.provider import FRESH, Capabilities, EventSink, Opening, TakesLeave, WireProtocol
+from tandem_providers.provider import (
+    FRESH,
+    Binary,
+    Capabilities,
+    EventSink,
+    KeepsTime,
+    Opening,
+    SpeaksBinary,
+    StaysAwake,
+    TakesLeave,
+    WireProtocol,
+)
 from tandem_providers.stream import EventStream, process_audio_stream
 from tandem_providers.tasks import owned_tasks
 from tandem_providers.tools import TOOL_SECONDS, ToolRunner
@@ -143,6 +154,11 @@ class SocketSession:
         self._left = asyncio.Event()
         """The provider has answered our farewell, or is gone."""
         self._stalled = False
+        self._receive_binary = protocol.receive_binary if isinstance(protocol, SpeaksBinary) else protocol.receive
+        self._occurred = protocol.occurred if isinstance(protocol, KeepsTime) else None
+        self._silent = True
+        """Nothing has been sent since this was last looked at."""
+        self._awake: asyncio.TimerHandle | None = None
 
     # Session
 
@@ -154,14 +170,21 @@ class SocketSession:
         if socket.buffered > SEND_BUFFER:
             self._drop(audio)
             return
+        self._silent = False
         for message in self._protocol.audio(audio):
-            socket.send_text(message)
+            if type(message) is Binary:
+                socket.send_binary(message)
+            else:
+                socket.send_text(message)
+        if self._occurred is not None:
+            self._tell(self._occurred())
 
     def send(self, command: Command) -> None:
         socket = self._socket
         if socket is not None and self._live:
-            for message in self._protocol.send(command):
-                socket.send_text(message)
+            self._transmit(socket, self._protocol.send(command))
+            if self._occurred is not None:
+                self._tell(self._occurred())
 
     def pause(self) -> None:
         if self._socket is not None:
@@ -174,22 +197,17 @@ class SocketSession:
     # FrameReceiver
 
     def on_message(self, data: bytes, is_text: bool) -> None:
-        for event in self._protocol.receive(data):
-            if self._ended:
-                if isinstance(event, SessionClosed):
-                    self._left.set()
-                continue
-            if type(event) in _WATCHED:
-                self._heed(event)
-            else:
-                self._on_event(event)
+        self._tell(self._protocol.receive(data) if is_text else self._receive_binary(data))
         if not self._ended:
             self._send_outgoing()
 
     def on_close(self, code: int, reason: str) -> None:
         self._left.set()
         if not self._ended:
-            self._end(self._protocol.closed(code, reason), code, reason)
+            error = self._protocol.closed(code, reason)
+            if self._live and self._occurred is not None:
+                self._tell(self._occurred())
+            self._end(error, code, reason)
 
     # Lifetime
 
@@ -243,8 +261,7 @@ class SocketSession:
     async def _take_leave(self, socket: FrameSocket, messages: list[bytes]) -> None:
         """Say goodbye, and wait a little for the answer: only then the provider has settled its accounts."""
         socket.resume_reading()
-        for message in messages:
-            socket.send_text(message)
+        self._transmit(socket, messages)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._left.wait()
@@ -256,10 +273,23 @@ class SocketSession:
         if not self._ended:
             self._on_event(warning)
 
+    def _tell(self, events: Iterable[Event]) -> None:
+        """Events for the user, in order; after the end there is only one that still matters."""
+        for event in events:
+            if self._ended:
+                if isinstance(event, SessionClosed):
+                    self._left.set()
+            elif type(event) in _WATCHED:
+                self._heed(event)
+            else:
+                self._on_event(event)
+
     def _heed(self, event: Event) -> None:
         if isinstance(event, SessionReady):
             self.input_format, self.output_format = event.input_format, event.output_format
             self._live = True
+            if self._awake is None and isinstance(self._protocol, StaysAwake):
+                self._stay_awake(self._protocol)
             self._on_event(event)
             if not self._ready.done():
                 self._ready.set_result(None)
@@ -282,6 +312,8 @@ class SocketSession:
             return
         self._ended = True
         was_live, self._live = self._live, False
+        if self._awake is not None:
+            self._awake.cancel()
         if error is not None and not error.provider:
             error.provider = self.provider
         if self.tools is not None:
@@ -298,8 +330,23 @@ class SocketSession:
     def _send_outgoing(self) -> None:
         socket = self._socket
         if socket is not None:
-            for message in self._protocol.outgoing():
+            self._transmit(socket, self._protocol.outgoing())
+
+    def _transmit(self, socket: FrameSocket, messages: Iterable[bytes]) -> None:
+        for message in messages:
+            self._silent = False
+            if type(message) is Binary:
+                socket.send_binary(message)
+            else:
                 socket.send_text(message)
+
+    def _stay_awake(self, protocol: StaysAwake) -> None:
+        """Looks twice in the time that may pass, so that the longest silence is no longer than that."""
+        if self._silent and self._socket is not None:
+            self._transmit(self._socket, protocol.keep_alive())
+        self._silent = True
+        loop = asyncio.get_running_loop()
+        self._awake = loop.call_later(protocol.idle_seconds / 2, self._stay_awake, protocol)
 
     def _drop(self, audio: bytes) -> None:
         self.dropped_bytes += len(audio)
