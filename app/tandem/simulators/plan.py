@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from tandem.simulators.line import Faults
+from tandem.simulators.line import Faults, MediaLine
 from tandem.simulators.phone import Answer, Interruption, Turn, When, WhenQuiet
 
 
@@ -106,10 +106,30 @@ class CallReport:
     callbacks: tuple[tuple[str, int], ...] = ()
     """Callbacks and what they were answered; 0 for no answer."""
     problems: tuple[str, ...] = ()
-    """What Twilio's debugger would show."""
+    """What the carrier's debugger would show."""
     recording: Path | None = None
+
+    @classmethod
+    def measured(cls, lines: Sequence[MediaLine], **rest: Any) -> CallReport:
+        """What the call's streams add up to, and the rest."""
+        playouts = [line.playout for line in lines]
+        return cls(
+            first_audio_ms=lines[0].conversation.first_audio_ms if lines else None,
+            answers=tuple(answer for line in lines for answer in line.conversation.answers),
+            interruptions=tuple(each for line in lines for each in line.conversation.interruptions),
+            underruns=sum(playout.underruns for playout in playouts),
+            gap_ms=sum(playout.gap_ms for playout in playouts),
+            received_ms=sum(playout.received_ms for playout in playouts),
+            heard_ms=sum(playout.played_ms for playout in playouts),
+            cleared_ms=sum(playout.cleared_ms for playout in playouts),
+            unplayed_ms=sum(playout.waiting_ms for playout in playouts),
+            frames_sent=sum(line.frames_sent for line in lines),
+            marks=sum(line.marks_returned for line in lines),
+            clears=sum(line.clears for line in lines),
+            **rest,
+        )
 
     @property
     def went_well(self) -> bool:
-        """The call was connected, the agent was heard, and Twilio found nothing to complain about."""
+        """The call was connected, the agent was heard, and the carrier found nothing to complain about."""
         return self.result == "completed" and self.heard_ms > 0 and not self.problems

@@ -209,27 +209,14 @@ class _Call:
         self._tell("problem", words)
 
     def report(self) -> CallReport:
-        lines = self._lines
-        playouts = [line.playout for line in lines]
-        return CallReport(
+        return CallReport.measured(
+            self._lines,
             call_sid=self._call_sid,
             result=self._result,
             ended_by=self._ended_by,
             seconds=self._ended - self._began,
             webhook_ms=self._webhooks.first_ms,
             upgrade_ms=self._upgrade_ms,
-            first_audio_ms=lines[0].conversation.first_audio_ms if lines else None,
-            answers=tuple(answer for line in lines for answer in line.conversation.answers),
-            interruptions=tuple(each for line in lines for each in line.conversation.interruptions),
-            underruns=sum(playout.underruns for playout in playouts),
-            gap_ms=sum(playout.gap_ms for playout in playouts),
-            received_ms=sum(playout.received_ms for playout in playouts),
-            heard_ms=sum(playout.played_ms for playout in playouts),
-            cleared_ms=sum(playout.cleared_ms for playout in playouts),
-            unplayed_ms=sum(playout.waiting_ms for playout in playouts),
-            frames_sent=sum(line.frames_sent for line in lines),
-            marks=sum(line.marks_returned for line in lines),
-            clears=sum(line.clears for line in lines),
             close_code=self._close_code,
             said=tuple(self._said),
             callbacks=tuple(self._callbacks),
