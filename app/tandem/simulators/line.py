@@ -141,7 +141,9 @@ class Wire(Protocol):
         """What is said of a message that was not taken."""
         ...
 
-    def stop(self) -> Frame: ...
+    def stop(self) -> Frame | None:
+        """The stream ends; None where only the socket's end says so."""
+        ...
 
     def read(self, frame: Frame) -> Told:
         """A message of the server.
@@ -152,10 +154,27 @@ class Wire(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """How much agent audio the carrier keeps; what exceeds it is dropped, with this complaint."""
+
+    ms: float
+    full: WireError
+
+
 class MediaLine:
     """One stream: `opening` frames, then `tick` every 20 ms and `receive` for what comes, then `closing` frames."""
 
-    def __init__(self, wire: Wire, caller: Caller, recording: Recording, faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        caller: Caller,
+        recording: Recording,
+        faults: Faults | None = None,
+        *,
+        buffer: Buffer | None = None,
+        clear_returns_marks: bool = True,
+    ) -> None:
         self.caller = caller
         self.playout = Playout()
         self.conversation = Conversation()
@@ -165,6 +184,8 @@ class MediaLine:
         self.marks_returned = 0
         self.clears = 0
         self._wire = wire
+        self._buffer = buffer
+        self._clear_returns_marks = clear_returns_marks
         self._recording = recording
         self._faults = faults or Faults()
         self._ticks = 0
@@ -216,8 +237,7 @@ class MediaLine:
             return self._wire.complain(error)
         match told:
             case Audio():
-                self.playout.add(self._decode(told.payload))
-                return []
+                return self._play(told.payload, now)
             case MarkAsked():
                 return self._return(self.playout.mark(told.name))
             case ClearAsked():
@@ -226,14 +246,22 @@ class MediaLine:
                 marks = self.playout.clear()
                 self.conversation.cleared(now, dropped)
                 frames = self._wire.cleared(marks)
-                self.marks_returned += len(marks)
+                self.marks_returned += len(marks) if self._clear_returns_marks else 0
                 return frames
             case _:
                 assert_never(told)
 
     def closing(self) -> list[Frame]:
         """The frames that end the stream when the caller has hung up."""
-        return [self._wire.stop() for _ in range(self._faults.stops)]
+        return [frame for _ in range(self._faults.stops) if (frame := self._wire.stop()) is not None]
+
+    def _play(self, payload: bytes, now: float) -> list[Frame]:
+        audio = self._decode(payload)
+        if self._buffer is not None and self.playout.waiting_ms + MULAW_8K.milliseconds(len(audio)) > self._buffer.ms:
+            self._error(now, self._buffer.full)
+            return self._wire.complain(self._buffer.full)
+        self.playout.add(audio)
+        return []
 
     def _error(self, now: float, error: WireError) -> None:
         self.errors.append(str(error))
