@@ -228,14 +228,21 @@ async def tandem(
     server.lifespan = config.lifespan_class(config)
     await asyncio.to_thread(logs.close)  # of another server in this process: waiting for its writer would block
     async with asyncio.timeout(55):
-        # What `Server.serve` does, without its signal handlers and without waiting for its next tick to end.
+        # What `Server.serve` does, without its signal handlers and its pauses.
         await server.startup(sockets=[listener])
         running = Tandem(settings, config.app, server)  # type: ignore[arg-type]  # an application, no import string
         try:
             yield running
         finally:
             await running.http.aclose()
-            await server.shutdown(sockets=[listener])
+            for each in server.servers:
+                each.close()
+            listener.close()
+            state = server.server_state
+            for connection in [*state.connections]:
+                connection.shutdown()
+            await until(lambda: not state.connections and not state.tasks)
+            await server.lifespan.shutdown()
             await asyncio.to_thread(logs.close)
 
 
