@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, HTTPException, Request, Response, WebSocket
 
 from tandem import logs
+from tandem.bridge import Bridge
 from tandem.carriers import twilio_webhook as webhook
 from tandem.carriers.forms import Form
 from tandem.carriers.table import TWILIO
@@ -15,6 +16,12 @@ from tandem.switchboard import Refusal, Switchboard
 
 _AFTER = "/twilio/status?after=stream"
 _APOLOGY = "Sorry, we can not take your call right now. Please try again later."
+_NOT_REACHED = {
+    "busy": "is busy",
+    "no-answer": "did not answer",
+    "canceled": "was not called",
+    "failed": "could not be reached",
+}
 _OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
 
 log = logs.get(__name__)
@@ -24,36 +31,42 @@ router = APIRouter(tags=["twilio"])
 @router.get("/twilio/voice")
 @router.post("/twilio/voice")
 async def voice(request: Request) -> Response:
-    """An inbound call: admit it, begin to open its provider, and tell Twilio where to stream."""
+    """An inbound call: admit it, begin to open its provider, and tell Twilio where to stream.
+
+    With `after=keys`: a call that was taken out of its stream to play keys comes back to it.
+    """
     settings: Settings = request.app.state.settings
     account = _account(settings)
     call = _call_of(await _verified(request, settings, account))
     if call.account_id != account.account_sid:
         raise HTTPException(403)
+    if request.query_params.get("after") == "keys":
+        return _back_to_the_agent(request, call.call_id, "")
     bridge = take_in(request.app, TWILIO, IncomingCall(call.call_id, call.account_id, call.caller, call.called))
     if isinstance(bridge, Refusal):
         return _twiml(webhook.reject_busy())
-    return _twiml(
-        webhook.connect_stream(
-            stream_url(settings, bridge),
-            action_url=f"{settings.origin}{_AFTER}",
-            status_callback_url=f"{settings.origin}/twilio/status",
-            parameters={"session": bridge.identity.session},
-        )
-    )
+    return _twiml(stream_of(settings, bridge))
 
 
 @router.post("/twilio/status")
 async def status(request: Request) -> Response:
-    """Call and stream status callbacks; with `after=stream`, the question what follows the stream."""
+    """Call and stream status callbacks. With `after`, the question what follows a stream or a transfer."""
     settings: Settings = request.app.state.settings
     board: Switchboard = request.app.state.switchboard
     form = await _verified(request, settings, _account(settings))
     call = _call_of(form)
-    if request.query_params.get("after") == "stream":
-        record = board.record(call.call_id)
-        failed = record is not None and not record["stream_started"]
-        return _twiml(webhook.say_and_hangup(_APOLOGY) if failed else webhook.hangup())
+    match request.query_params.get("after"):
+        case "stream":
+            record = board.record(call.call_id)
+            failed = record is not None and not record["stream_started"]
+            return _twiml(webhook.say_and_hangup(_APOLOGY) if failed else webhook.hangup())
+        case "transfer" if "DialCallStatus" in form:
+            return _after_transfer(request, call.call_id, form.get("DialCallStatus"))
+        case "transfer":
+            caller = board.by_call(form.get("ParentCallSid"))
+            if caller is not None and call.status == "in-progress":
+                caller.returned(moved=True)
+            return _twiml(webhook.empty())
     event = form.get("StreamEvent")
     if event == "stream-error":
         log.error("twilio could not stream", call_id=call.call_id, problem=form.get("StreamError"))
@@ -63,6 +76,35 @@ async def status(request: Request) -> Response:
         if bridge is not None:
             bridge.carrier_ended()
     return _twiml(webhook.empty())
+
+
+def stream_of(settings: Settings, bridge: Bridge) -> webhook.XmlAnswer:
+    """The TwiML that streams this call to us."""
+    return webhook.connect_stream(
+        stream_url(settings, bridge),
+        action_url=f"{settings.origin}{_AFTER}",
+        status_callback_url=f"{settings.origin}/twilio/status",
+        parameters={"session": bridge.identity.session},
+    )
+
+
+def _after_transfer(request: Request, call_id: str, outcome: str) -> Response:
+    """The other side has hung up, or never answered: then the caller is still ours."""
+    if outcome in ("completed", "answered"):
+        bridge = request.app.state.switchboard.by_call(call_id)
+        if bridge is not None:
+            bridge.returned(moved=True)
+        return _twiml(webhook.hangup())
+    why = _NOT_REACHED.get(outcome, "could not be reached")
+    return _back_to_the_agent(request, call_id, f"The transfer did not work: the other side {why}.")
+
+
+def _back_to_the_agent(request: Request, call_id: str, news: str) -> Response:
+    bridge = request.app.state.switchboard.by_call(call_id)
+    if bridge is None or not bridge.wants_stream:
+        return _twiml(webhook.say_and_hangup(_APOLOGY))
+    bridge.returned(moved=False, news=news)
+    return _twiml(stream_of(request.app.state.settings, bridge))
 
 
 @router.websocket("/twilio/media/{token}")

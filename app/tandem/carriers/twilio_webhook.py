@@ -257,6 +257,25 @@ def say_and_hangup(text: str, *, language: str = "") -> XmlAnswer:
     return document(say, ET.Element("Hangup"))
 
 
+def dial(to: str, *, caller_id: str, ring_seconds: int, action_url: str, answered_url: str) -> XmlAnswer:
+    """Put the caller through to a number or SIP URI. `answered_url` is told when the other side answers, `action_url`
+    asked what next when it did not, or has hung up."""
+    outer = ET.Element("Dial", timeout=str(ring_seconds), action=clean(action_url), method="POST")
+    if caller_id:
+        outer.set("callerId", clean(caller_id))
+    inner = ET.SubElement(outer, "Sip" if to.startswith(("sip:", "sips:")) else "Number")
+    inner.attrib.update(statusCallback=clean(answered_url), statusCallbackEvent="answered", statusCallbackMethod="POST")
+    inner.text = clean(to)
+    return document(outer, ET.Element("Hangup"))
+
+
+def play_keys(digits: str, *, then_url: str) -> XmlAnswer:
+    """Play keys to the far end, then ask `then_url`, which opens the stream again."""
+    redirect = ET.Element("Redirect", method="POST")
+    redirect.text = clean(then_url)
+    return document(ET.Element("Play", digits=digits), redirect)
+
+
 def empty() -> XmlAnswer:
     """The answer to a status callback, which wants none."""
     return document()

@@ -6,12 +6,15 @@ from tandem.carriers.telnyx import CODECS
 from tandem.rest.plivo import PlivoApi
 from tandem.rest.port import CarrierApi
 from tandem.rest.telnyx import TelnyxApi
+from tandem.rest.twilio import TwilioApi
 from tandem.settings import Settings
 
 
 def open_apis(settings: Settings) -> dict[str, CarrierApi]:
     """One client a configured carrier, by the carrier's name. Who opens them closes them."""
     apis: dict[str, CarrierApi] = {}
+    if (twilio := settings.twilio) is not None and not twilio.demo:
+        apis["twilio"] = TwilioApi(twilio.api_url, twilio.account_sid, twilio.auth_token)
     if (account := settings.telnyx) is not None:
         codec, connection = CODECS[account.codec], account.connection_id
         apis["telnyx"] = TelnyxApi(account.api_url, account.api_key, codec=codec, connection_id=connection)
