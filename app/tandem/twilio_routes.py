@@ -78,7 +78,7 @@ async def status(request: Request) -> Response:
     return _twiml(webhook.empty())
 
 
-def stream_of(settings: Settings, bridge: Bridge) -> webhook.XmlAnswer:
+def stream_of(settings: Settings, bridge: Bridge) -> XmlAnswer:
     """The TwiML that streams this call to us."""
     return webhook.connect_stream(
         stream_url(settings, bridge),

@@ -65,3 +65,8 @@ def _refuse_half_samples(pcm: bytes) -> None:
 _EVERY_CODE: Final = bytes(range(256))
 _MULAW_TO_ALAW: Final = pcm16_to_alaw(mulaw_to_pcm16(_EVERY_CODE))
 _ALAW_TO_MULAW: Final = pcm16_to_mulaw(alaw_to_pcm16(_EVERY_CODE))
+
+
+def pcm16_rms(pcm16: bytes) -> float:
+    """Root mean square of whole samples, of 32768 at full scale; 0 of nothing."""
+    return float(audioop.rms(pcm16, _PCM16_BYTES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tandem_codecs.format import AudioFormat, Encoding
-from tandem_codecs.g711 import alaw_to_pcm16, audioop, mulaw_to_pcm16
+from tandem_codecs.g711 import alaw_to_pcm16, mulaw_to_pcm16, pcm16_rms
 
 LOUD_DBFS: Final = -50.0
 """Softer than any speech on a telephone, louder than its noise of quantisation."""
@@ -19,7 +19,7 @@ def rms(audio: bytes, audio_format: AudioFormat) -> float:
         audio = mulaw_to_pcm16(audio)
     elif audio_format.encoding is Encoding.ALAW:
         audio = alaw_to_pcm16(audio)
-    return float(audioop.rms(audio[: len(audio) // 2 * 2], 2))
+    return pcm16_rms(audio[: len(audio) // 2 * 2])
 
 
 def is_loud(audio: bytes, audio_format: AudioFormat) -> bool:
