@@ -102,7 +102,7 @@ def call(
 
 @app.command()
 def simulate(
-    provider: Annotated[str, typer.Argument(help="Whose servers to simulate: openai.")],
+    provider: Annotated[str, typer.Argument(help="Whose servers to simulate: openai, openai-live or gemini.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = SIMULATOR_PORT,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     fault: Annotated[
@@ -110,38 +110,42 @@ def simulate(
         typer.Option(help="What goes wrong: NAME, NAME=VALUE, or either with *N for the first N connections only."),
     ] = None,
     voice: Annotated[str, typer.Option(help="What it says: speech, tone:HZ, echo or silence.")] = "speech",
-    pace: Annotated[str, typer.Option(help="How fast audio comes: burst, realtime or a factor.")] = "burst",
+    pace: Annotated[
+        str,
+        typer.Option(help="How fast audio comes: burst, realtime or a factor. Default: as theirs.", show_default=False),
+    ] = "",
     key: Annotated[str, typer.Option(help="The only API key that is good. Default: any.", show_default=False)] = "",
     faults: Annotated[bool, typer.Option("--faults", help="List the faults there are, and leave.")] = False,
 ) -> None:
     """Run a wire-true provider simulator, with faults, for tests, load and drills."""
-    if provider != "openai":
-        _refuse(f"this version simulates no provider {provider!r}; it has: openai")
     from tandem.simulators.faults import FAULTS
-    from tandem.simulators.openai import serve as serve_openai
     from tandem.simulators.openai_script import pace as pace_of
+    from tandem.simulators.table import SIMULATORS
 
+    kind = SIMULATORS.get(provider)
+    if kind is None:
+        _refuse(f"this version simulates no provider {provider!r}; it has: {', '.join(SIMULATORS)}")
     screen = Screen()
     if faults:
-        rows = [[name, kind.value or "", kind.default, kind.help] for name, kind in FAULTS.items()]
+        rows = [[name, each.value or "", each.default, each.help] for name, each in FAULTS.items()]
         screen.table("Faults", ["name", "value", "default", "what goes wrong"], rows)
         raise typer.Exit
 
     def listening(address: str) -> None:
-        screen.say(f"OpenAI simulator on {address}, until Ctrl-C. Point a server at it with:", "bold")
-        screen.say(f"  OPENAI_API_KEY={key or 'anything'} OPENAI_REALTIME_URL={address} tandem serve")
+        screen.say(f"{kind.title} simulator on {address}, until Ctrl-C. Point a server at it with:", "bold")
+        screen.say(f"  {kind.variables.format(key=key or 'anything', url=address)} tandem serve")
 
     try:
         asyncio.run(
-            serve_openai(
+            kind.serve(
                 host,
                 port,
                 fault or (),
                 on_listening=listening,
                 on_report=screen.say,
                 voice=voice,
-                pace=pace_of(pace),
                 key=key or None,
+                **({"pace": pace_of(pace)} if pace else {}),
             )
         )
     except ValueError as error:

@@ -43,10 +43,11 @@ def test_version_and_help() -> None:
         (["demo", "--out", "nowhere/call.wav"], "no such folder"),
         (["demo", "--out", "."], "is a folder"),
         (["simulate"], "Missing argument"),
-        (["simulate", "gemini"], "no provider 'gemini'"),
+        (["simulate", "acme"], "no provider 'acme'"),
         (["simulate", "openai", "--fault", "nope"], "no fault 'nope'"),
         (["simulate", "openai", "--port", "70000"], "65535"),
         (["simulate", "openai", "--pace", "slow"], "slow"),
+        (["simulate", "openai-live", "--fault", "nope"], "no fault 'nope'"),
     ],
 )
 def test_bad_usage_exits_2_and_says_what_is_wrong(arguments: list[str], said: str) -> None:
