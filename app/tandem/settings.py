@@ -40,7 +40,7 @@ TWILIO_API_URL: Final = "https://api.twilio.com"
 TELNYX_API_URL: Final = "https://api.telnyx.com"
 PLIVO_API_URL: Final = "https://api.plivo.com"
 
-PREFIXES: Final = ("TANDEM_", "TWILIO_", "TELNYX_", "PLIVO_", "OPENAI_", "GEMINI_", "ECHO_")
+PREFIXES: Final = ("TANDEM_", "TWILIO_", "TELNYX_", "PLIVO_", *(kind.prefix for kind in KINDS.values()))
 """Names that begin so are ours. Some programs know others with such a beginning: those are refused all the same,
 because a key under a wrong name looks just like that."""
 # Names that are spoken for but have nothing to steer in this version, and whose they are.

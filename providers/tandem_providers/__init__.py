@@ -47,11 +47,12 @@ from tandem_providers.events import (
 )
 from tandem_providers.provider import Capabilities, Provider, Session
 from tandem_providers.session import WebSocketProvider
-from tandem_providers.table import GeminiLive, OpenAILive, OpenAIRealtime
+from tandem_providers.table import AzureRealtime, GeminiLive, OpenAICompatible, OpenAILive, OpenAIRealtime, XAIRealtime
 
 __all__ = [
     "AudioChunk",
     "AuthenticationFailedError",
+    "AzureRealtime",
     "CancelResponse",
     "Capabilities",
     "Client",
@@ -65,6 +66,7 @@ __all__ = [
     "HangupRequested",
     "InvalidConfigError",
     "ItemAdded",
+    "OpenAICompatible",
     "OpenAILive",
     "OpenAIRealtime",
     "PlaybackReport",
@@ -93,4 +95,5 @@ __all__ = [
     "UserSpeechStarted",
     "UserSpeechStopped",
     "WebSocketProvider",
+    "XAIRealtime",
 ]

@@ -1,8 +1,8 @@
-"""OpenAI Realtime (GA), and servers compatible with it: the wire protocol of one session, without I/O.
+"""OpenAI's realtime protocol: one session with any of the servers that speak it, without I/O.
 
-The `session.update` is sent as soon as the socket is open, as the vendor's own clients do: a server that never sends
-`session.created` cannot make us wait, and a round trip is saved. The session is ready once `session.updated` confirms
-it.
+How they differ stands in their `Profile`. Where the dialect is known beforehand, the `session.update` is sent as soon
+as the socket is open, as OpenAI's own clients do: a server that never sends `session.created` cannot make us wait, and
+a round trip is saved. The session is ready once the server has taken the update in.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tandem_providers.events import (
     Event,
     ProviderWarning,
     RawEvent,
+    ResumeHandle,
     SessionClosed,
     SessionReady,
     UserSpeechStarted,
@@ -39,16 +40,18 @@ from tandem_providers.events import (
 )
 from tandem_providers.openai_errors import (
     ACTIVE_RESPONSE,
-    NOTHING_TO_CANCEL,
     UNRELATED,
     classify,
     classify_close,
     is_fatal,
+    is_nothing_to_cancel,
     presentable,
 )
-from tandem_providers.openai_options import OpenAIOptions, dial
+from tandem_providers.openai_opening import Negotiation
+from tandem_providers.openai_options import OpenAIOptions
+from tandem_providers.openai_profile import RealtimeOptions, make_dial
 from tandem_providers.openai_reader import Reader
-from tandem_providers.openai_say import say_body
+from tandem_providers.openai_say import forced_words, say_body
 from tandem_providers.openai_session import capabilities, plan_session, session_capabilities, session_ready
 from tandem_providers.openai_turns import NO_ITEM
 from tandem_providers.openai_writer import Writer, encode
@@ -64,12 +67,12 @@ _LONGEST_FRAME_MS: Final = 200
 """A longer piece of caller audio was kept for a while: it counts as this much time only."""
 _SHORTEST_COMMIT_MS: Final = 100
 _EARLY_WARNINGS: Final = 16
-_VANISHED_MS: Final = 20_000
-"""An active response that nothing came of for so long counts as dropped once something else wants to be said."""
+_SETTLED_MS: Final = 1_000
+"""A response whose functions have all been answered, and that nothing else comes of, is over after this."""
 
 
 class OpenAIProtocol:
-    """One session; see `WireProtocol` for the order of calls.
+    """One session, with any member of the family; see `WireProtocol` for the order of calls.
 
     Raises:
         InvalidConfigError: (when made) an option or a setting that this provider does not take.
@@ -77,7 +80,7 @@ class OpenAIProtocol:
 
     def __init__(
         self,
-        options: OpenAIOptions,
+        options: RealtimeOptions,
         config: ProcessConfig,
         leg: AudioFormat,
         name: str,
@@ -86,21 +89,31 @@ class OpenAIProtocol:
         self.bad_audio = 0
         """Audio messages that were no base64 and had to be dropped."""
         self._name = name
-        self._options = options
-        self._history = opening.history
-        self._plan = plan_session(options, config, leg, name)
-        self.capabilities = session_capabilities(options, self._plan)
-        self._dial = dial(options, name, self._plan.safety_identifier)
-        self._arbiter = ResponseArbiter(
-            hears_turns=self._plan.hears_turns, provider_replies=self._plan.provider_replies
+        self._opening = opening
+        self._setup = options.setup(name)
+        self._profile = self._setup.profile
+        self._plan = plan_session(self._setup, config, leg, name)
+        self.capabilities = session_capabilities(self._setup, self._plan)
+        resume = self._profile.resume_query
+        self._dial = make_dial(
+            self._setup,
+            name,
+            headers={"OpenAI-Safety-Identifier": self._plan.safety_identifier},
+            query={resume: opening.resume} if resume and opening.resume else {},
         )
-        self._reader = Reader(name, self._arbiter)
-        self._writer = Writer(self._reader.turns, self._arbiter)
-        self._writer.write("session.update", session=self._plan.session)
+        self._arbiter = ResponseArbiter(
+            hears_turns=self._plan.hears_turns,
+            provider_replies=self._plan.provider_replies,
+            echoes=self._profile.echoes,
+        )
+        self._reader = Reader(name, self._profile, self._arbiter)
+        self._writer = Writer(self._profile, self._reader.turns, self._arbiter)
+        self._negotiation = Negotiation(self._plan, self._writer)
         self._ready = False
         self._ended: SessionClosed | None = None
         self._later: list[Event] = []
         self._created: Mapping[str, Any] = {}
+        self._conversation = ""
         self._commits = 0
         self._input = self._plan.input_format
         self._output = self._plan.output_format
@@ -147,7 +160,6 @@ class OpenAIProtocol:
         if not self._ready and not any(isinstance(event, SessionClosed) for event in events):
             self._later = (self._later + events)[-_EARLY_WARNINGS:]
             return []
-        self._alive = self._heard
         events = _in_order(self._later, events) + self._advance()
         self._later = []
         for index, event in enumerate(events):
@@ -168,6 +180,8 @@ class OpenAIProtocol:
         if not isinstance(name, str):
             return [ProviderWarning("malformed_message", str(error)[:200])]
         if name not in wire.NAMES:
+            if name.startswith("response."):
+                self._alive = self._heard
             return [RawEvent(payload)] if self._plan.raw_events else []
         try:
             return self._read(wire.lenient(payload))
@@ -183,12 +197,20 @@ class OpenAIProtocol:
         match event:
             case wire.SessionCreated():
                 self._created = event.session
+                self._negotiation.told(event.session)
                 return []
             case wire.SessionUpdated():
-                return self._session_updated(event.session)
+                return self._session_taken(event.session)
+            case wire.InputCleared():
+                return self._session_taken(None) if self._negotiation.probed() else []
             case wire.ErrorEvent():
                 return self._error(event.error)
+            case wire.ConversationCreated():
+                self._negotiation.told({})
+                return self._conversation_created(event.conversation.id)
             case _:
+                if isinstance(event, wire.OUTPUT):
+                    self._alive = self._heard
                 return self._read_conversation(event) if self._ready else []
 
     def _read_conversation(self, event: wire.ConversationEvent) -> list[Event]:
@@ -225,6 +247,8 @@ class OpenAIProtocol:
                 return reader.input_delta(event)
             case wire.InputTranscriptDone():
                 return reader.input_done(event)
+            case wire.InputTranscriptUpdated():
+                return reader.input_updated(event)
             case wire.InputTranscriptFailed():
                 return reader.input_failed(event)
             case wire.RateLimitsUpdated():
@@ -232,44 +256,65 @@ class OpenAIProtocol:
             case _:
                 assert_never(event)
 
-    def _session_updated(self, session: Mapping[str, Any]) -> list[Event]:
+    def _session_taken(self, session: Mapping[str, Any] | None) -> list[Event]:
+        """The server has taken the session in, and shows it; None: it does not say what it made of it."""
         if self._ready:
             return []
-        events = session_ready(session, self._created, self._plan, self._options, self._name)
+        events = session_ready(session or {}, self._created, self._plan, self._setup, self._name)
         ready = events[0]
         if isinstance(ready, SessionReady):
             self._ready = True
             self._input, self._output = ready.input_format, ready.output_format
             self._longest_frame = self._input.size(_LONGEST_FRAME_MS)
-            for turn in self._history:
-                self._writer.memory(turn)
+            if not self._opening.resume or self._conversation != self._opening.resume:
+                for turn in self._opening.history:
+                    self._writer.memory(turn)
+            if session is None:
+                message = f"the server does not say what it made of the session; {self._input} is taken for granted"
+                events.append(ProviderWarning("session_unconfirmed", message))
         return events
+
+    def _conversation_created(self, conversation_id: str) -> list[Event]:
+        """The name of the conversation, by which some providers let it go on in a later session."""
+        self._conversation = conversation_id
+        return [ResumeHandle(conversation_id)] if self._profile.resume_query and conversation_id else []
 
     def _speech_started(self, event: wire.SpeechStarted) -> list[Event]:
         self._arbiter.speech_started(self._now)
         turn = self._reader.turns.find(self._arbiter.active)
+        events: list[Event] = []
         if turn is not None and self._plan.provider_interrupts:
             # The server stops this response by itself; what is under way of it is late.
             turn.muted = True
-        return [UserSpeechStarted(event.item_id or "", _milliseconds(event.audio_start_ms))]
+            if self._profile.drops_responses and not turn.heard and not turn.called:
+                events += self._reader.drop(turn.id)
+        return [*events, UserSpeechStarted(event.item_id or "", _milliseconds(event.audio_start_ms))]
 
     def _error(self, error: wire.ErrorBody) -> list[Event]:
         code, type_, event_id = error.code or "", error.type or "", error.event_id or ""
         message = f"{error.message or ''} ({error.param})" if error.param else error.message or ""
         if not self._ready:
-            failure = classify(code, type_, message, provider=self._name, otherwise=InvalidConfigError)
-            return [SessionClosed(failure, reason=failure.code)]
+            return self._error_before_ready(error, message)
         if is_fatal(code, type_):
             word = code if is_fatal(code) else type_
             return [SessionClosed(classify(word, type_, message, provider=self._name), reason=word)]
-        if event_id or code not in UNRELATED:
-            self._arbiter.refused(event_id, self._now, response_active=code == ACTIVE_RESPONSE)
+        words = {code, type_}
+        if event_id or not words & UNRELATED:
+            self._arbiter.refused(event_id, self._now, response_active=ACTIVE_RESPONSE in words)
         cancel_id, turn_id = self._writer.cancelling
-        if code == NOTHING_TO_CANCEL and event_id and event_id == cancel_id:
+        if cancel_id and event_id in ("", cancel_id) and is_nothing_to_cancel(code, type_, message):
             # The response ended while our word was under way, which is no news; unless its end has not come: it would
             # have come before this answer, so it will not.
+            self._writer.cancelling = ("", "")
             return self._reader.drop(turn_id, "cancelled")
         return [ProviderWarning(code or type_ or "error", presentable(message))]
+
+    def _error_before_ready(self, error: wire.ErrorBody, message: str) -> list[Event]:
+        if self._negotiation.is_about_probe(error):
+            return self._session_taken(None) if self._negotiation.probed() else []
+        otherwise = InvalidConfigError
+        failure = classify(error.code or "", error.type or "", message, provider=self._name, otherwise=otherwise)
+        return self._negotiation.refused(error, failure)
 
     # Out
 
@@ -298,7 +343,7 @@ class OpenAIProtocol:
         writer = self._writer
         match command:
             case Say():
-                self._arbiter.say(command.purpose, say_body(command, self._plan))
+                self._arbiter.say(command.purpose, say_body(command, self._plan), forced_words(command, self._plan))
             case SendText():
                 self._text(command.text, command.role, command.respond)
             case SendDtmf():
@@ -342,8 +387,8 @@ class OpenAIProtocol:
         """Do what has become possible, and note when to look again though nothing happens."""
         events: list[Event] = []
         arbiter, reader = self._arbiter, self._reader
-        vanishes = self._alive + self._input.size(_VANISHED_MS)
-        if arbiter.active and arbiter.waiting and self._heard >= vanishes:
+        vanishes = self._vanishes_at()
+        if self._heard >= vanishes:
             events += reader.drop(arbiter.active)
         for turn_id in reader.unwanted:
             self._writer.cancel(turn_id)
@@ -355,11 +400,20 @@ class OpenAIProtocol:
         if request is not None:
             self._writer.request(request)
         if arbiter.active:
-            self._wake = vanishes if arbiter.waiting else math.inf
+            self._wake = self._vanishes_at()
         else:
             deadline = arbiter.deadline
             self._wake = math.inf if deadline is None else deadline * self._input.bytes_per_ms
         return events
+
+    def _vanishes_at(self) -> float:
+        """When the active response is given up unless something comes of it, in bytes heard."""
+        arbiter, profile = self._arbiter, self._profile
+        turn = self._reader.turns.find(arbiter.active)
+        if turn is None or not (profile.drops_responses or arbiter.waiting):
+            return math.inf
+        is_settled = profile.calls_by_arguments and turn.called and not turn.open_calls
+        return self._alive + self._input.size(_SETTLED_MS if is_settled else profile.vanish_ms)
 
     @property
     def _now(self) -> float:

@@ -49,6 +49,7 @@ _KINDS: Final[dict[str, type[ProviderError]]] = {
     "rate_limit_error": RateLimitedError,
     "inference_rate_limit_exceeded": RateLimitedError,
     "too_many_requests": RateLimitedError,
+    "session_limit_reached": RateLimitedError,
     "model_not_found": InvalidConfigError,
     "beta_api_shape_disabled": InvalidConfigError,
     "invalid_intent": InvalidConfigError,
@@ -96,6 +97,11 @@ _KEY = re.compile(r"\b(?:sk|ek)[-_][\w*.-]+")
 def is_fatal(code: str, type_: str = "") -> bool:
     """Whether the session is of no more use after this, although the socket may still be open."""
     return code in _FATAL or type_ in _FATAL
+
+
+def is_nothing_to_cancel(code: str, type_: str, message: str) -> bool:
+    """The answer to a cancel that came too late; not everybody has a word for it."""
+    return NOTHING_TO_CANCEL in (code, type_) or message.startswith("Cancellation failed")
 
 
 def classify(

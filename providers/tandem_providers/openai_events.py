@@ -24,6 +24,14 @@ class SessionUpdated(ServerEvent, tag="session.updated"):
     session: dict[str, Any] = {}
 
 
+class Conversation(msgspec.Struct, gc=False):
+    id: str = ""
+
+
+class ConversationCreated(ServerEvent, tag="conversation.created"):
+    conversation: Conversation = msgspec.field(default_factory=Conversation)
+
+
 class Item(msgspec.Struct, gc=False):
     id: str = ""
     type: str = ""
@@ -48,6 +56,10 @@ class InputCommitted(ServerEvent, tag="input_audio_buffer.committed"):
     previous_item_id: str | None = None
 
 
+class InputCleared(ServerEvent, tag="input_audio_buffer.cleared"):
+    pass
+
+
 class SpeechStarted(ServerEvent, tag="input_audio_buffer.speech_started"):
     item_id: str | None = ""
     audio_start_ms: float | None = None
@@ -66,7 +78,16 @@ class InputTranscriptDelta(ServerEvent, tag="conversation.item.input_audio_trans
 class InputTranscriptDone(ServerEvent, tag="conversation.item.input_audio_transcription.completed"):
     item_id: str = ""
     transcript: str | None = ""
+    status: str | None = None
+    """`in_progress`: more is to come for this item, all the same."""
     usage: Any = None
+
+
+class InputTranscriptUpdated(ServerEvent, tag="conversation.item.input_audio_transcription.updated"):
+    """All that was understood so far, each time."""
+
+    item_id: str = ""
+    transcript: str | None = ""
 
 
 class ErrorBody(msgspec.Struct, gc=False):
@@ -102,6 +123,8 @@ class ResponseCreated(ServerEvent, tag="response.created"):
 
 class ResponseDone(ServerEvent, tag="response.done"):
     response: Response
+    usage: Any = None
+    """Where some servers put it, instead of into the response."""
 
 
 class AudioDelta(ServerEvent, tag="response.output_audio.delta"):
@@ -199,6 +222,7 @@ ConversationEvent = (
     | SpeechStopped
     | InputTranscriptDelta
     | InputTranscriptDone
+    | InputTranscriptUpdated
     | InputTranscriptFailed
     | ResponseCreated
     | ResponseDone
@@ -218,7 +242,17 @@ ConversationEvent = (
     | ArgumentsDone
     | RateLimitsUpdated
 )
-AnyEvent = SessionCreated | SessionUpdated | ErrorEvent | ConversationEvent
+OUTPUT: Final = (
+    ResponseCreated,
+    AudioDelta,
+    AudioDone,
+    OutputTranscriptDelta,
+    OutputTranscriptDone,
+    OutputItemDone,
+    ArgumentsDone,
+)
+"""Signs that a response is going on."""
+AnyEvent = SessionCreated | SessionUpdated | ConversationCreated | InputCleared | ErrorEvent | ConversationEvent
 
 NAMES: Final = frozenset(str(kind.__struct_config__.tag) for kind in AnyEvent.__args__)
 AUDIO_NAMES: Final = frozenset({"response.output_audio.delta", "response.audio.delta"})

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qs, urlsplit
 
+from tandem_codecs.format import PCM16_24K, AudioFormat
 from tandem_providers.errors import InvalidConfigError
+from tandem_providers.openai_profile import (
+    G711,
+    Profile,
+    Setup,
+    address,
+    label,
+    labelled,
+    tidy,
+    with_query,
+)
+from tandem_providers.openai_settings import OPENAI_SETTINGS
 from tandem_providers.options import option
-from tandem_providers.provider import Dial
 
 DEFAULT_URL: Final = "wss://api.openai.com/v1/realtime"
 DEFAULT_MODEL: Final = "gpt-realtime-2.1"
 DEFAULT_VOICE: Final = "marin"
 KNOWN_MODELS: Final = ("gpt-realtime", "gpt-audio", "gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview")
 """How the names of models begin that speak this protocol; others are passed on with a warning."""
+MAX_SESSION_SECONDS: Final = 3600.0
+
+OPENAI: Final = Profile(OPENAI_SETTINGS, default_voice=DEFAULT_VOICE, max_session_seconds=MAX_SESSION_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,52 +74,75 @@ class OpenAIOptions:
     project: str = option("OPENAI_PROJECT", "OPENAI_PROJECT_ID", default="", help="project to bill")
 
     def __post_init__(self) -> None:
-        for declared in fields(self):
-            value = getattr(self, declared.name)
-            if isinstance(value, str):
-                object.__setattr__(self, declared.name, value.strip() or declared.default)
+        tidy(self)
+
+    def setup(self, name: str) -> Setup:
+        """See `RealtimeOptions`. A query that the URL has already is kept, and its model wins over the option."""
+        host = address(self.url, label(self, "url"), name, key_option=label(self, "api_key"))
+        if not self.api_key and is_openai(self.url):
+            raise InvalidConfigError(f"{label(self, 'api_key')}: {host} needs one", provider=name)
+        if self.model.startswith("gpt-live"):
+            raise InvalidConfigError(
+                f"{label(self, 'model')}: {self.model} speaks another protocol, use provider openai-live", provider=name
+            )
+        formats = telephone_formats(self.audio, label(self, "audio"), name)
+        named = "deployment" in parse_qs(urlsplit(self.url).query, keep_blank_values=True)
+        return Setup(
+            OPENAI,
+            self.url if named else with_query(self.url, model=self.model),
+            self.model,
+            formats,
+            formats,
+            {
+                "Authorization": f"Bearer {self.api_key}" if self.api_key else "",
+                "OpenAI-Organization": self.organization,
+                "OpenAI-Project": self.project,
+            },
+            self.voice,
+            labelled(
+                self,
+                turn_detection="none" if self.turn_detection is None else self.turn_detection,
+                transcription=("transcription_model", transcription(self)),
+                noise_reduction=self.noise_reduction,
+                speed=self.speed,
+                max_output_tokens=self.max_output_tokens,
+                reasoning=("reasoning_effort", self.reasoning_effort or None),
+            ),
+            KNOWN_MODELS if is_openai(self.url) else (),
+        )
 
 
-def is_openai(options: OpenAIOptions) -> bool:
+def is_openai(url: str) -> bool:
     """Whether the vendor's own servers are meant, rather than compatible ones."""
-    return (urlsplit(options.url).hostname or "").endswith("api.openai.com")
+    return (urlsplit(url).hostname or "").endswith("api.openai.com")
 
 
-def dial(options: OpenAIOptions, name: str, safety_identifier: str = "") -> Dial:
-    """Where and with what to open the socket.
-
-    A query that the URL has already is kept, and its `model` or `deployment` wins over the option. The header of the
-    beta interface is never sent: the vendor closes such connections.
+def telephone_formats(audio: str, what: str, name: str) -> tuple[AudioFormat, ...]:
+    """Formats to offer, in order of preference, by the option that says whether G.711 is among them.
 
     Raises:
-        InvalidConfigError: an option that cannot be sent, or a missing key.
+        InvalidConfigError: `audio` is neither of its two words.
     """
-    try:
-        parts = urlsplit(options.url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise InvalidConfigError(f"url (OPENAI_REALTIME_URL): {error}", provider=name) from None
-    if parts.scheme not in ("ws", "wss") or not host:
-        raise InvalidConfigError("url (OPENAI_REALTIME_URL): must begin with wss:// or ws:// and a host", provider=name)
-    if parts.username is not None:
-        raise InvalidConfigError(
-            "url (OPENAI_REALTIME_URL): no credentials here, use api_key (OPENAI_API_KEY)", provider=name
-        )
-    key = options.api_key
-    if not key and is_openai(options):
-        raise InvalidConfigError(f"api_key (OPENAI_API_KEY): {host} needs one", provider=name)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    if not {"model", "deployment"} & {field for field, _ in query}:
-        query.append(("model", options.model))
-    url = urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(query), ""))
-    headers = {
-        "Authorization": f"Bearer {key}" if key else "",
-        "OpenAI-Organization": options.organization,
-        "OpenAI-Project": options.project,
-        "OpenAI-Safety-Identifier": safety_identifier,
-    }
-    for header, value in headers.items():
-        if not (value.isascii() and value.isprintable()):
-            # The value may be the key, so it is not shown.
-            raise InvalidConfigError(f"{header}: may only hold printable ASCII characters", provider=name)
-    return Dial(url, {header: value for header, value in headers.items() if value})
+    if audio == "auto":
+        return (*G711, PCM16_24K)
+    if audio == "pcm16":
+        return (PCM16_24K,)
+    raise InvalidConfigError(f"{what}: must be auto or pcm16, not {audio!r}", provider=name)
+
+
+class Transcribes(Protocol):
+    """Options about the model that writes down the caller's words."""
+
+    @property
+    def transcription_model(self) -> str: ...
+
+    @property
+    def transcription_language(self) -> str: ...
+
+
+def transcription(options: Transcribes) -> str | dict[str, str]:
+    """The setting that two options make up."""
+    if options.transcription_model.lower() == "none":
+        return "none"
+    language = options.transcription_language
+    return {"model": options.transcription_model, **({"language": language} if language else {})}

@@ -24,6 +24,7 @@ from tandem_providers.events import (
     Usage,
 )
 from tandem_providers.openai_errors import classify, is_fatal, presentable
+from tandem_providers.openai_profile import Profile
 from tandem_providers.openai_turns import NO_ITEM, Drafts, Turn, Turns, remember
 from tandem_providers.responses import ResponseArbiter
 
@@ -36,8 +37,9 @@ _LONGEST_RESET_MS: Final = 15_000.0
 class Reader:
     """Follows one conversation. Each method takes an event and answers what it means."""
 
-    def __init__(self, name: str, arbiter: ResponseArbiter) -> None:
+    def __init__(self, name: str, profile: Profile, arbiter: ResponseArbiter) -> None:
         self._name = name
+        self._profile = profile
         self._arbiter = arbiter
         self._drafts = Drafts()
         self._placed: dict[str, None] = {}
@@ -89,20 +91,26 @@ class Reader:
         response = event.response
         turn, events = self._turn(response.id or "")
         if turn.ended:
-            return events
+            return events + self._costs(turn, event)
         if response.status == "completed":
             events += self._late_calls(turn, response)
         ended, failure = self._ending(turn, response)
         self._arbiter.done(turn.id, retry_at=None if turn.heard else self._retry_at(failure, now))
         events += self._end(turn, ended)
-        usage = flattened(response.usage)
-        if usage:
-            events.append(Usage("response", usage))
+        events += self._costs(turn, event)
         if failure is not None:
             events.append(ProviderWarning(failure.code or "response_failed", failure.message))
             if is_fatal(failure.code):
                 events.append(SessionClosed(failure, reason=failure.code))
         return events
+
+    def _costs(self, turn: Turn, event: wire.ResponseDone) -> list[Event]:
+        """What it cost, once, also when the response was given up before its end came."""
+        usage = flattened(event.response.usage) or flattened(event.usage)
+        if turn.accounted or not usage:
+            return []
+        turn.accounted = True
+        return [Usage("response", usage)]
 
     def _retry_at(self, failure: ProviderError | None, now: float) -> float | None:
         if isinstance(failure, ProviderUnavailableError):
@@ -136,7 +144,9 @@ class Reader:
             if not turn.muted and ended.status == "completed":
                 events.append(AudioChunk(b"", True, item.id, turn.id))
         for item_id in self._drafts.of(turn.id):
-            events.append(Transcript(self._drafts.settle(item_id), True, False, item_id, turn.id))
+            text = self._drafts.settle(item_id)
+            if text is not None:
+                events.append(Transcript(text, True, False, item_id, turn.id))
         turn.ended = True
         turn.drafts.clear()
         self.over.append(turn)
@@ -173,14 +183,18 @@ class Reader:
         turn, events = self._turn(event.response_id)
         if turn.ended or turn.muted or not event.delta:
             return events
-        self._drafts.add(event.item_id, turn.id, event.delta)
-        events.append(Transcript(event.delta, False, False, event.item_id, turn.id))
+        if self._drafts.add(event.item_id, turn.id, event.delta, type(event)):
+            events.append(Transcript(event.delta, False, False, event.item_id, turn.id))
         return events
 
     def output_done(self, event: wire.OutputTranscriptDone) -> list[Event]:
-        text = self._drafts.settle(event.item_id)
+        """The words of an item, as generated. Told again, or for a response that was given up, they are no news."""
+        turn = self.turns.find(event.response_id)
         whole = event.transcript if event.transcript is not None else event.text
-        return [Transcript(text if whole is None else whole, True, False, event.item_id, event.response_id)]
+        text = self._drafts.settle(event.item_id, whole, in_pieces=True)
+        if text is None or (turn is not None and turn.ended and not turn.heard):
+            return []
+        return [Transcript(text, True, False, event.item_id, event.response_id)]
 
     def input_delta(self, event: wire.InputTranscriptDelta) -> list[Event]:
         if not event.delta:
@@ -188,10 +202,18 @@ class Reader:
         self._drafts.add(event.item_id, "", event.delta)
         return [Transcript(event.delta, False, True, event.item_id)]
 
+    def input_updated(self, event: wire.InputTranscriptUpdated | wire.InputTranscriptDone) -> list[Event]:
+        """The whole so far, which replaces what was told before."""
+        if not event.transcript:
+            return []
+        self._drafts.replace(event.item_id, "", event.transcript)
+        return [Transcript(event.transcript, False, True, event.item_id, replaces=True)]
+
     def input_done(self, event: wire.InputTranscriptDone) -> list[Event]:
-        draft = self._drafts.settle(event.item_id)
-        text = draft if event.transcript is None else event.transcript
-        events: list[Event] = [Transcript(text, True, True, event.item_id)]
+        if event.status == "in_progress":
+            return self.input_updated(event)
+        text = self._drafts.settle(event.item_id, event.transcript)
+        events: list[Event] = [] if text is None else [Transcript(text, True, True, event.item_id)]
         usage = flattened(event.usage)
         if usage:
             events.append(Usage("transcription", usage))
@@ -201,8 +223,9 @@ class Reader:
         """The item is settled with what there is, so that no reader of the transcript waits for it."""
         error = event.error
         message = presentable(error.message or "the caller's words could not be written down")
+        text = self._drafts.settle(event.item_id)
         return [
-            Transcript(self._drafts.settle(event.item_id), True, True, event.item_id),
+            *([] if text is None else [Transcript(text, True, True, event.item_id)]),
             ProviderWarning(error.code or error.type or "transcription_failed", message),
         ]
 
@@ -235,8 +258,11 @@ class Reader:
         return events + self._call(turn, item.call_id or "", item.name or "", item.arguments)
 
     def arguments_done(self, event: wire.ArgumentsDone) -> list[Event]:
-        """Also sent for calls that were cut off, so it only counts once the response has completed."""
+        """Also sent for calls that were cut off, so it only counts once the response has completed; unless this is a
+        server that may say nothing more about it."""
         turn, events = self._turn(event.response_id)
+        if self._profile.calls_by_arguments:
+            return events if turn.ended else events + self._call(turn, event.call_id, event.name or "", event.arguments)
         if not turn.ended and event.name:
             remember(turn.drafts, event.call_id, (event.name, _json_text(event.arguments)), _ITEMS_KNOWN)
         return events

@@ -1,9 +1,9 @@
-"""One session: what it is asked for, as one `session.update`, and what the server made of it."""
+"""One session: what it is asked for, how that is written down, and what the server made of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,17 +13,12 @@ from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_24K, AudioFormat, Enco
 from tandem_providers.config import FunctionDeclaration, ProcessConfig
 from tandem_providers.errors import InvalidConfigError
 from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady
-from tandem_providers.openai_options import DEFAULT_VOICE, KNOWN_MODELS, OpenAIOptions, dial, is_openai
+from tandem_providers.openai_profile import Dialect, Profile, RealtimeOptions, Setup, make_dial
 from tandem_providers.openai_settings import NamedFunction, read_settings
 from tandem_providers.provider import Capabilities
 
-MAX_SESSION_SECONDS: Final = 3600.0
-
-_WIRE_FORMATS: Final[dict[AudioFormat, dict[str, Any]]] = {
-    MULAW_8K: {"type": "audio/pcmu"},
-    ALAW_8K: {"type": "audio/pcma"},
-    PCM16_24K: {"type": "audio/pcm", "rate": 24000},
-}
+_TYPED: Final = {Encoding.MULAW: "audio/pcmu", Encoding.ALAW: "audio/pcma", Encoding.PCM16: "audio/pcm"}
+_NAMED: Final = {Encoding.MULAW: "g711_ulaw", Encoding.ALAW: "g711_alaw", Encoding.PCM16: "pcm16"}
 _FORMAT_NAMES: Final = {
     "audio/pcmu": MULAW_8K,
     "audio/pcma": ALAW_8K,
@@ -41,12 +36,15 @@ _FUNCTION_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class SessionPlan:
     """One session, ready to be asked for."""
 
-    session: Mapping[str, Any]
-    """Body of the `session.update`."""
+    profile: Profile
+    settings: Mapping[str, Any]
+    """Everything to ask for, by name; `encode_session` writes it down."""
     input_format: AudioFormat
     output_format: AudioFormat
     instructions: str
     voice: str
+    """Empty: whichever the server has."""
+    has_tools: bool
     hears_turns: bool
     transcribes: bool
     provider_replies: bool
@@ -57,96 +55,124 @@ class SessionPlan:
     safety_identifier: str
 
 
-def capabilities(options: OpenAIOptions, name: str = "openai") -> Capabilities:
+def capabilities(options: RealtimeOptions, name: str = "openai") -> Capabilities:
     """What a session with these options can do; checks the options, too.
 
     Raises:
         InvalidConfigError: an option is wrong.
     """
-    dial(options, name)
-    return session_capabilities(options, plan_session(options, ProcessConfig(), PCM16_24K, name))
+    setup = options.setup(name)
+    make_dial(setup, name, headers={}, query={})
+    return session_capabilities(setup, plan_session(setup, ProcessConfig(), PCM16_24K, name))
 
 
-def session_capabilities(options: OpenAIOptions, plan: SessionPlan) -> Capabilities:
+def session_capabilities(setup: Setup, plan: SessionPlan) -> Capabilities:
     """What one session can do; extensions may have changed what its options say."""
-    offered = formats(options, "")
+    profile = setup.profile
     return Capabilities(
-        input_formats=offered,
-        output_formats=offered,
+        input_formats=setup.input_formats,
+        output_formats=setup.output_formats,
         turn_model="turns",
-        truncate=True,
-        cancel=True,
+        truncate=profile.truncates,
+        cancel=profile.cancels,
         text_in=True,
         hears_turns=plan.hears_turns,
         seeds=True,
         transcribes=plan.transcribes,
-        max_session_seconds=MAX_SESSION_SECONDS,
+        max_session_seconds=profile.max_session_seconds,
     )
 
 
-def formats(options: OpenAIOptions, name: str) -> tuple[AudioFormat, ...]:
-    """Formats to offer, in order of preference.
-
-    Raises:
-        InvalidConfigError: `audio` is neither of its two words.
-    """
-    if options.audio == "auto":
-        return (MULAW_8K, ALAW_8K, PCM16_24K)
-    if options.audio == "pcm16":
-        return (PCM16_24K,)
-    raise InvalidConfigError(f"audio (OPENAI_AUDIO): must be auto or pcm16, not {options.audio!r}", provider=name)
-
-
-def plan_session(options: OpenAIOptions, config: ProcessConfig, leg: AudioFormat, name: str) -> SessionPlan:
-    """Check everything and write the session down.
+def plan_session(setup: Setup, config: ProcessConfig, leg: AudioFormat, name: str) -> SessionPlan:
+    """Check everything and decide what to ask for.
 
     Raises:
         InvalidConfigError: naming the option and what is wrong with it.
     """
-    if config.temperature is not None:
-        raise InvalidConfigError("temperature: this protocol has none any more; leave TEMPERATURE unset", provider=name)
-    settings = read_settings(options, config, name)
-    audio = leg if leg in formats(options, name) else PCM16_24K
-    turns = settings.pop("turn_detection")
-    speed = settings.pop("speed", None)
-    raw_events = settings.pop("raw_events", False)
-    safety_identifier = settings.pop("safety_identifier", "")
-    voice = options.voice or config.voice.strip() or DEFAULT_VOICE
-    output: dict[str, Any] = {
-        "format": _WIRE_FORMATS[audio],
-        "voice": {"id": voice} if voice.startswith("voice_") else voice,
-    }
-    if speed is not None:
-        output["speed"] = speed
-    session: dict[str, Any] = {
-        "type": "realtime",
-        "output_modalities": ["audio"],
+    profile = setup.profile
+    given = read_settings(setup, config, name)
+    raw_events = given.pop("raw_events", False)
+    safety_identifier = given.pop("safety_identifier", "")
+    tools = function_tools(config.functions, given.get("tool_choice"), name, profile.reserved_functions)
+    voice = setup.voice or config.voice.strip() or profile.default_voice
+    settings: dict[str, Any] = {
         "instructions": config.instructions,
-        "audio": {
-            "input": {
-                "format": _WIRE_FORMATS[audio],
-                "transcription": settings.pop("transcription"),
-                "noise_reduction": settings.pop("noise_reduction"),
-                "turn_detection": turns,
-            },
-            "output": output,
-        },
-        "tools": function_tools(config.functions, settings.get("tool_choice"), name),
-        **settings,
+        "input_format": _for_leg(setup.input_formats, leg),
+        "output_format": _for_leg(setup.output_formats, leg),
+        "voice": {"id": voice} if voice.startswith("voice_") else voice,
+        "tools": _nested(tools) if profile.nested_tools else tools,
+        "temperature": _temperature(config.temperature, profile, name),
+        **given,
     }
+    empty = {key for key in ("voice", "temperature") if settings[key] in ("", None)}
+    if not profile.clears:
+        empty |= {key for key in ("instructions", "tools") if not settings[key]}
+    turns = given.get("turn_detection")
     return SessionPlan(
-        session=session,
-        input_format=audio,
-        output_format=audio,
+        profile=profile,
+        settings={key: value for key, value in settings.items() if key not in empty},
+        input_format=settings["input_format"],
+        output_format=settings["output_format"],
         instructions=config.instructions,
         voice=voice,
+        has_tools=bool(tools),
         hears_turns=turns is not None,
-        transcribes=session["audio"]["input"]["transcription"] is not None,
+        transcribes=given.get("transcription", "unsaid") is not None,
         provider_replies=turns is not None and turns.create_response,
         provider_interrupts=turns is not None and turns.interrupt_response,
         raw_events=raw_events,
         safety_identifier=safety_identifier,
     )
+
+
+def encode_session(plan: SessionPlan, dialect: Dialect, without: Collection[str] = ()) -> dict[str, Any]:
+    """The `session` of a `session.update`. `without`: paths (`audio.input.format`) that the server did not take."""
+    session: dict[str, Any] = msgspec.to_builtins(dict(dialect.constants))
+    for name, value in plan.settings.items():
+        *path, leaf = dialect.places.get(name, (name,))
+        inner = session
+        for step in path:
+            inner = inner.setdefault(step, {})
+        inner[leaf] = _written(value, named=dialect.named_formats)
+    for dotted in without:
+        _drop(session, dotted.split("."))
+    return session
+
+
+def _written(value: Any, *, named: bool) -> Any:
+    if not isinstance(value, AudioFormat):
+        return msgspec.to_builtins(value)
+    if named:
+        return _NAMED[value.encoding]
+    kind = {"type": _TYPED[value.encoding]}
+    return {**kind, "rate": value.rate} if value.encoding is Encoding.PCM16 else kind
+
+
+def _drop(session: dict[str, Any], path: Sequence[str]) -> None:
+    *steps, leaf = path
+    for step in steps:
+        inner = session.get(step)
+        if not isinstance(inner, dict):
+            return
+        session = inner
+    session.pop(leaf, None)
+
+
+def _for_leg(formats: tuple[AudioFormat, ...], leg: AudioFormat) -> AudioFormat:
+    if leg in formats:
+        return leg
+    return next((each for each in formats if each.encoding is Encoding.PCM16), formats[0])
+
+
+def _temperature(value: float | None, profile: Profile, name: str) -> float | None:
+    if value is None:
+        return None
+    if profile.temperature is None:
+        raise InvalidConfigError("temperature: this protocol has none any more; leave TEMPERATURE unset", provider=name)
+    low, high = profile.temperature
+    if not low <= value <= high:
+        raise InvalidConfigError(f"temperature: must be from {low:g} to {high:g}, not {value:g}", provider=name)
+    return value
 
 
 def confirmed_formats(session: Mapping[str, Any], plan: SessionPlan) -> tuple[AudioFormat, AudioFormat]:
@@ -176,6 +202,8 @@ def _read_format(named: Any, asked: AudioFormat) -> AudioFormat:
     known = _FORMAT_NAMES.get(kind) if isinstance(kind, str) else None
     if known is None:
         raise ValueError(f"asked for {asked}, the server answered with audio format {str(kind)[:40]!r}")
+    if rate is None and known.encoding is asked.encoding:
+        return asked
     if rate is None or rate == known.rate:
         return known
     if known.encoding is not Encoding.PCM16 or rate not in _LINEAR_RATES:
@@ -184,7 +212,7 @@ def _read_format(named: Any, asked: AudioFormat) -> AudioFormat:
 
 
 def session_ready(
-    session: Mapping[str, Any], created: Mapping[str, Any], plan: SessionPlan, options: OpenAIOptions, name: str
+    session: Mapping[str, Any], created: Mapping[str, Any], plan: SessionPlan, setup: Setup, name: str
 ) -> list[Event]:
     """What a `session.updated` means: the session as the server has confirmed it, and what is not as we asked.
 
@@ -201,39 +229,44 @@ def session_ready(
         input_format=input_format,
         output_format=output_format,
         session_id=str(known.get("id") or ""),
-        model=str(known.get("model") or options.model),
+        model=str(known.get("model") or setup.model),
         expires_at=float(expires_at) if isinstance(expires_at, (int, float)) and 0 < expires_at < 1e12 else None,
     )
-    return [ready, *_differences(session, plan, options)]
+    return [ready, *_differences(session, plan, setup)]
 
 
-def _differences(session: Mapping[str, Any], plan: SessionPlan, options: OpenAIOptions) -> list[Event]:
+def _differences(session: Mapping[str, Any], plan: SessionPlan, setup: Setup) -> list[Event]:
     """What the operator should know about the session that we got."""
     warnings: list[Event] = []
-    if is_openai(options) and not options.model.startswith(KNOWN_MODELS):
-        message = f"model {options.model} is not known to speak this protocol"
+    if setup.known_models and not setup.model.startswith(setup.known_models):
+        message = f"model {setup.model} is not known to speak this protocol"
         warnings.append(ProviderWarning("unknown_model", message))
     audio = session.get("audio")
     output = audio.get("output") if isinstance(audio, dict) else None
-    voice = output.get("voice") if isinstance(output, dict) else session.get("voice")
+    inner = output.get("voice") if isinstance(output, dict) else None
+    voice = session.get("voice") if inner is None else inner
     if isinstance(voice, dict):
         voice = voice.get("id")
-    if isinstance(voice, str) and voice != plan.voice:
+    if plan.voice and isinstance(voice, str) and voice.lower() != plan.voice.lower():
         warnings.append(ProviderWarning("voice_changed", f"asked for voice {plan.voice}, got {voice[:64]}"))
     return warnings
 
 
-def function_tools(functions: Sequence[FunctionDeclaration], tool_choice: Any, name: str) -> list[dict[str, Any]]:
-    """Functions as tools of a session, checked.
+def function_tools(
+    functions: Sequence[FunctionDeclaration], tool_choice: Any, name: str, reserved: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Functions as the vendor declares them.
 
     Raises:
-        InvalidConfigError: a name or a schema is wrong, or `tool_choice` names no function.
+        InvalidConfigError: a name or a schema that cannot be, or a choice of tools that does not fit them.
     """
     tools: dict[str, dict[str, Any]] = {}
     for function in functions:
         label = f"functions[{function.name!r}]"
         if not _FUNCTION_NAME.fullmatch(function.name):
             raise InvalidConfigError(f"{label}: a name has 1 to 64 letters, digits, _ and -", provider=name)
+        if function.name in reserved:
+            raise InvalidConfigError(f"{label}: the name belongs to a tool of the provider", provider=name)
         if function.name in tools:
             raise InvalidConfigError(f"{label}: declared twice", provider=name)
         try:
@@ -253,3 +286,8 @@ def function_tools(functions: Sequence[FunctionDeclaration], tool_choice: Any, n
     if tool_choice == "required" and not tools:
         raise InvalidConfigError("tool_choice: required, but there are no functions", provider=name)
     return list(tools.values())
+
+
+def _nested(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The older form of a declaration."""
+    return [{"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}} for tool in tools]

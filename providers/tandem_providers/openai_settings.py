@@ -15,16 +15,16 @@ from msgspec import UNSET, Meta, UnsetType
 
 from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import InvalidConfigError
-from tandem_providers.openai_options import OpenAIOptions
+from tandem_providers.openai_profile import Setup
 
 _NO_REASONING: Final = re.compile(r"gpt-realtime(-mini|-1\.5)?(-20\d\d.*)?$|gpt-4o-|gpt-audio")
 
 
-class _Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=False):
+class Strict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=False):
     """Settings as the vendor documents them; a misspelt field is an error."""
 
 
-class ServerVad(_Strict, frozen=True, tag_field="type", tag="server_vad"):
+class ServerVad(Strict, frozen=True, tag_field="type", tag="server_vad"):
     """Turns by loudness. All fields are sent: the vendor's documents disagree about the default of the silence."""
 
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
@@ -35,7 +35,7 @@ class ServerVad(_Strict, frozen=True, tag_field="type", tag="server_vad"):
     interrupt_response: bool = True
 
 
-class SemanticVad(_Strict, frozen=True, tag_field="type", tag="semantic_vad"):
+class SemanticVad(Strict, frozen=True, tag_field="type", tag="semantic_vad"):
     """Turns by meaning."""
 
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"
@@ -43,7 +43,7 @@ class SemanticVad(_Strict, frozen=True, tag_field="type", tag="semantic_vad"):
     interrupt_response: bool = True
 
 
-class Transcription(_Strict, frozen=True):
+class Transcription(Strict, frozen=True):
     """The separate model that writes down the caller's words."""
 
     model: str
@@ -54,43 +54,43 @@ class Transcription(_Strict, frozen=True):
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | UnsetType = UNSET
 
 
-class NoiseReduction(_Strict, frozen=True):
+class NoiseReduction(Strict, frozen=True):
     type: Literal["near_field", "far_field"]
     strength: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
 
 
-class Reasoning(_Strict, frozen=True):
+class Reasoning(Strict, frozen=True):
     effort: Literal["minimal", "low", "medium", "high", "xhigh"]
 
 
-class TokenLimits(_Strict, frozen=True):
+class TokenLimits(Strict, frozen=True):
     post_instructions: Annotated[int, Meta(ge=0)]
 
 
-class RetentionRatio(_Strict, frozen=True, tag_field="type", tag="retention_ratio"):
+class RetentionRatio(Strict, frozen=True, tag_field="type", tag="retention_ratio"):
     retention_ratio: Annotated[float, Meta(ge=0, le=1)]
     token_limits: TokenLimits | UnsetType = UNSET
 
 
-class Tracing(_Strict, frozen=True):
+class Tracing(Strict, frozen=True):
     workflow_name: str | UnsetType = UNSET
     group_id: str | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 
 
-class Prompt(_Strict, frozen=True):
+class Prompt(Strict, frozen=True):
     id: str
     version: str | UnsetType | None = UNSET
     variables: dict[str, Any] | UnsetType | None = UNSET
 
 
-class NamedFunction(_Strict, frozen=True, tag_field="type", tag="function"):
+class NamedFunction(Strict, frozen=True, tag_field="type", tag="function"):
     name: str
 
 
 _SPEED: Final = Annotated[float, Meta(ge=0.25, le=1.5)]
 _TOKENS: Final = Annotated[int, Meta(ge=1, le=4096)] | Literal["inf"]
-_KINDS: Final[dict[str, Any]] = {
+OPENAI_SETTINGS: Final[Mapping[str, Any]] = {
     "turn_detection": ServerVad | SemanticVad | None,
     "transcription": Transcription | None,
     "noise_reduction": NoiseReduction | None,
@@ -106,49 +106,33 @@ _KINDS: Final[dict[str, Any]] = {
     "safety_identifier": Annotated[str, Meta(max_length=64)],
     "raw_events": bool,
 }
-"""Every extension by name, with what it may be."""
+"""Every setting by name, with what it may be. An extension is a setting given for one session."""
 
 
-def read_settings(options: OpenAIOptions, config: ProcessConfig, name: str) -> dict[str, Any]:
-    """Options with the extensions laid over them, each checked."""
-    unknown = sorted(set(map(str, config.extensions)) - set(_KINDS))
+def read_settings(setup: Setup, config: ProcessConfig, name: str) -> dict[str, Any]:
+    """Options with the extensions laid over them, each checked.
+
+    Raises:
+        InvalidConfigError: an unknown extension or a wrong value, named as it was given.
+    """
+    kinds = setup.profile.settings
+    unknown = sorted(set(map(str, config.extensions)) - set(kinds))
     if unknown:
         raise InvalidConfigError(
-            f"extensions: unknown {', '.join(unknown)}; known are {', '.join(_KINDS)}", provider=name
+            f"extensions: unknown {', '.join(unknown)}; known are {', '.join(kinds)}", provider=name
         )
-    given: dict[str, tuple[str, Any]] = {
-        "turn_detection": ("turn_detection (OPENAI_TURN_DETECTION)", options.turn_detection),
-        "transcription": ("transcription_model (OPENAI_TRANSCRIPTION_MODEL)", _transcription(options)),
-        "noise_reduction": ("noise_reduction (OPENAI_NOISE_REDUCTION)", options.noise_reduction),
-    }
-    if options.speed is not None:
-        given["speed"] = ("speed (OPENAI_SPEED)", options.speed)
-    if options.max_output_tokens is not None:
-        given["max_output_tokens"] = ("max_output_tokens (OPENAI_MAX_OUTPUT_TOKENS)", options.max_output_tokens)
-    if options.reasoning_effort:
-        given["reasoning"] = ("reasoning_effort (OPENAI_REASONING_EFFORT)", options.reasoning_effort)
-    given |= {key: (f"extensions[{key!r}]", value) for key, value in config.extensions.items()}
-    settings = {key: _checked(key, value, label, name) for key, (label, value) in given.items()}
-    _check_transcription(settings["transcription"], given["transcription"][0], name)
-    if "reasoning" in settings and _NO_REASONING.match(options.model):
-        raise InvalidConfigError(f"{given['reasoning'][0]}: {options.model} does not reason", provider=name)
-    if options.model.startswith("gpt-live"):
-        raise InvalidConfigError(
-            f"model (OPENAI_MODEL): {options.model} speaks another protocol, use provider openai-live", provider=name
-        )
+    given = dict(setup.given) | {key: (f"extensions[{key!r}]", value) for key, value in config.extensions.items()}
+    settings = {key: _checked(key, value, kinds[key], what, name) for key, (what, value) in given.items()}
+    if isinstance(settings.get("transcription"), Transcription):
+        _check_transcription(settings["transcription"], given["transcription"][0], name)
+    if "reasoning" in settings and _NO_REASONING.match(setup.model):
+        raise InvalidConfigError(f"{given['reasoning'][0]}: {setup.model} does not reason", provider=name)
     return settings
 
 
-def _transcription(options: OpenAIOptions) -> Any:
-    if options.transcription_model.lower() == "none":
-        return None
-    language = options.transcription_language
-    return {"model": options.transcription_model, **({"language": language} if language else {})}
-
-
-def _checked(key: str, value: Any, label: str, name: str) -> Any:
+def _checked(key: str, value: Any, kind: Any, label: str, name: str) -> Any:
     try:
-        return msgspec.convert(_spelt_out(key, value), _KINDS[key])
+        return msgspec.convert(_spelt_out(key, value), kind)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidConfigError(f"{label}: {error}", provider=name) from None
 
@@ -173,10 +157,8 @@ def _spelt_out(key: str, value: Any) -> Any:
             return text
 
 
-def _check_transcription(transcription: Transcription | None, label: str, name: str) -> None:
+def _check_transcription(transcription: Transcription, label: str, name: str) -> None:
     """Fields that only some models take; models that we do not know may take all."""
-    if transcription is None:
-        return
     model = transcription.model
     hints = model in ("gpt-transcribe", "gpt-live-transcribe")
     older = model == "whisper-1" or model.startswith("gpt-4o")

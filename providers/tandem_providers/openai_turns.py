@@ -30,6 +30,8 @@ class Turn:
     """Calls told to the application and not answered yet."""
     called: bool = False
     """It called at least one function."""
+    accounted: bool = False
+    """Its costs have been told."""
     held_results: list[tuple[str, str]] = field(default_factory=list)
     """Answers that came before the turn was over: call id and output."""
     sent_results: list[str] = field(default_factory=list)
@@ -108,19 +110,40 @@ class Drafts:
     """Words of items that are not final yet, so that every item can be settled whatever happens."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, tuple[str, list[str]]] = {}
+        self._texts: dict[str, tuple[str, object, list[str]]] = {}
+        self._final: dict[str, str] = {}
 
-    def add(self, item_id: str, turn_id: str, text: str) -> None:
+    def add(self, item_id: str, turn_id: str, text: str, source: object = None) -> bool:
+        """More of an item's words. False: they are told by another `source` already, and are not told twice."""
         draft = self._texts.get(item_id)
         if draft is None:
-            remember(self._texts, item_id, (turn_id, [text]), _ITEMS)
-        else:
-            draft[1].append(text)
+            remember(self._texts, item_id, (turn_id, source, [text]), _ITEMS)
+            return True
+        if draft[1] is not source:
+            return False
+        draft[2].append(text)
+        return True
 
-    def settle(self, item_id: str) -> str:
-        """What was written so far; the item is final now."""
-        return "".join(self._texts.pop(item_id, ("", []))[1])
+    def replace(self, item_id: str, turn_id: str, text: str) -> None:
+        """All the words of an item so far."""
+        remember(self._texts, item_id, (turn_id, None, [text]), _ITEMS)
+
+    def settle(self, item_id: str, text: str | None = None, *, in_pieces: bool = False) -> str | None:
+        """The item's words in the end: `text` if it is known, else what was written so far.
+
+        None when they are final already and this is no news. What comes for a final item replaces it, or, `in_pieces`,
+        goes on where it ended, unless it repeats it.
+        """
+        draft = "".join(self._texts.pop(item_id, ("", None, []))[2])
+        text = draft if text is None else text
+        final = self._final.get(item_id)
+        if final is not None and (text == final or not text):
+            return None
+        if final and in_pieces and not text.startswith(final):
+            text = f"{final.rstrip()} {text.lstrip()}"
+        remember(self._final, item_id, text, _ITEMS)
+        return text
 
     def of(self, turn_id: str) -> list[str]:
         """Items of a turn that are not final."""
-        return [item_id for item_id, (turn, _) in self._texts.items() if turn == turn_id]
+        return [item_id for item_id, (turn, _, _) in self._texts.items() if turn == turn_id]

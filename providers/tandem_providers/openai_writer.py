@@ -8,6 +8,7 @@ import msgspec
 
 from tandem_codecs.format import AudioFormat
 from tandem_providers.commands import PlaybackReport, ToolResult
+from tandem_providers.openai_profile import GA, Profile
 from tandem_providers.openai_turns import Turn, Turns
 from tandem_providers.provider import HistoryTurn
 from tandem_providers.responses import Request, ResponseArbiter
@@ -18,9 +19,12 @@ encode: Final = msgspec.json.Encoder().encode
 class Writer:
     """Writes one session's messages. Every one has an id of its own, by which an error refers to it."""
 
-    def __init__(self, turns: Turns, arbiter: ResponseArbiter) -> None:
+    def __init__(self, profile: Profile, turns: Turns, arbiter: ResponseArbiter) -> None:
+        self.dialect = profile.dialect or GA
+        """How items and requests are written; may become known later than this is made."""
         self.cancelling: tuple[str, str] = ("", "")
         """The last `response.cancel`: its event id and the response that it named."""
+        self._profile = profile
         self._turns = turns
         self._arbiter = arbiter
         self._messages: list[bytes] = []
@@ -37,13 +41,23 @@ class Writer:
         """One message; gives its event id."""
         self._ids += 1
         event_id = f"tandem_{self._ids}"
-        self._messages.append(encode({"type": kind, "event_id": event_id, **fields}))
+        self._put(kind, event_id, **fields)
         return event_id
 
+    def _put(self, kind: str, event_id: str, **fields: Any) -> None:
+        self._messages.append(encode({"type": kind, "event_id": event_id, **fields}))
+
     def request(self, request: Request) -> None:
-        """A `response.create`. `response.created` does not say which one it answers, but returns its metadata."""
-        response = {**request.body, "metadata": {"client_event_id": request.id}}
-        self._messages.append(encode({"type": "response.create", "event_id": request.id, "response": response}))
+        """A `response.create`, or the item that does without one.
+
+        `response.created` does not say which request it answers, but returns its metadata, where there is such a thing.
+        """
+        if request.item is not None:
+            self._put("conversation.item.create", request.id, item=request.item)
+            return
+        metadata = {"metadata": {"client_event_id": request.id}} if self._profile.echoes else {}
+        response = {**self.dialect.response, **request.body, **metadata}
+        self._put("response.create", request.id, **({"response": response} if response else {}))
 
     def text(self, text: str, role: str) -> str:
         """Text as an item of the conversation; gives the item's id."""
@@ -52,7 +66,7 @@ class Writer:
     def memory(self, turn: HistoryTurn) -> None:
         """Something that was said before this session, by caller or agent. What the agent said can only be text."""
         if turn.text:
-            kind = "output_text" if turn.role == "assistant" else "input_text"
+            kind = self.dialect.assistant_text if turn.role == "assistant" else "input_text"
             self._item({"type": "message", "role": turn.role, "content": [{"type": kind, "text": turn.text}]})
 
     def cancel(self, turn_id: str) -> None:
@@ -61,7 +75,8 @@ class Writer:
         if turn is None or turn.ended or turn.cancelled:
             return
         turn.cancelled = turn.muted = True
-        self.cancelling = (self.write("response.cancel", response_id=turn_id), turn_id)
+        if self._profile.cancels:
+            self.cancelling = (self.write("response.cancel", response_id=turn_id), turn_id)
 
     def cut(self, report: PlaybackReport, output: AudioFormat) -> None:
         """Cut the model's memory of an item to what was heard of it, and stop its response if it is still going on.
@@ -76,15 +91,15 @@ class Writer:
             return
         item.cut = True
         self.cancel(item.turn.id)
-        if report.played_ms <= 0:
+        if report.played_ms <= 0 and self._profile.deletes:
             self.write("conversation.item.delete", item_id=item.id)
-            return
-        self.write(
-            "conversation.item.truncate",
-            item_id=item.id,
-            content_index=report.content_index,
-            audio_end_ms=min(report.played_ms, received_ms),
-        )
+        elif self._profile.truncates:
+            self.write(
+                "conversation.item.truncate",
+                item_id=item.id,
+                content_index=report.content_index,
+                audio_end_ms=min(max(0, report.played_ms), received_ms),
+            )
 
     def result(self, result: ToolResult) -> None:
         """The answer to a call. It is sent once the turn that made the call is over."""

@@ -31,6 +31,8 @@ class Request:
 
     purpose: Purpose | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
+    item: Mapping[str, Any] | None = None
+    """An item of the conversation that makes the provider speak by itself: it is sent in place of the request."""
     id: str = ""
     """Name of the attempt that was sent; comes back in the response's metadata and in errors."""
     tries: int = 0
@@ -42,7 +44,7 @@ class Request:
 class ResponseArbiter:
     """Told of requests and of what the provider does; `take` says what to send now."""
 
-    def __init__(self, *, hears_turns: bool, provider_replies: bool) -> None:
+    def __init__(self, *, hears_turns: bool, provider_replies: bool, echoes: bool = True) -> None:
         self.active = ""
         """Id of the response that is being generated; empty when none is."""
         self._hears_turns = hears_turns
@@ -56,7 +58,9 @@ class ResponseArbiter:
         self._blocked_until = 0.0
         self._hold_until = 0.0
         self._given_up: dict[str, None] = {}
+        self._never_echoes = not echoes
         self._echoes = False
+        self._adopted: Request | None = None
         self._sent = 0
 
     @property
@@ -75,14 +79,14 @@ class ResponseArbiter:
 
     # What is wanted
 
-    def say(self, purpose: Purpose, body: Mapping[str, Any]) -> None:
+    def say(self, purpose: Purpose, body: Mapping[str, Any], item: Mapping[str, Any] | None = None) -> None:
         """Speak unprompted; goes before replies. A later one for the same purpose replaces one still waiting."""
         self._says = [request for request in self._says if request.purpose is not purpose]
         if purpose is Purpose.GOODBYE:
             # Nothing is to be said after the farewell, so nothing older may wait for its turn behind it.
             self._says.clear()
             self._reply = None
-        self._says.append(Request(purpose, body))
+        self._says.append(Request(purpose, body, item))
 
     def reply(self, item_id: str) -> None:
         """Reply to the conversation, of which `item_id` is to be part."""
@@ -127,9 +131,14 @@ class ResponseArbiter:
         self.active = response_id
         self._blocked_until = self._hold_until = 0.0
         asked = self._asked
+        self._adopted = None
         if asked is not None and request_id == asked.id:
             self._echoes = True
             self._current, self._asked = asked, None
+            return not asked.cancelled
+        if asked is not None and not request_id and (self._never_echoes or asked.item is not None):
+            # Nothing says whose it is. If it is the provider's own, our request will be refused, and made again.
+            self._current, self._asked, self._adopted = asked, None, asked
             return not asked.cancelled
         # Nobody to make good for: a failure of the provider's own reply is repaired by one of ours.
         self._current = Request(tries=1, replies_to={response_id: False})
@@ -163,9 +172,11 @@ class ResponseArbiter:
     def refused(self, event_id: str, now: float, *, response_active: bool) -> None:
         """An error event that names our request, or nothing at all."""
         asked = self._asked
+        if asked is None and response_active and self._adopted is not None and event_id in ("", self._adopted.id):
+            asked, self._current = self._adopted, Request(tries=1, replies_to={self.active: False})
         if asked is None or (event_id and event_id != asked.id):
             return
-        self._asked = None
+        self._asked = self._adopted = None
         if response_active:
             # It is no fault of the request: it waits for the end of a response, known to us or not.
             self._blocked_until = 0.0 if self.active else now + ANSWER_WITHIN_MS
@@ -181,7 +192,9 @@ class ResponseArbiter:
 
     def take(self, now: float) -> Request | None:
         """The request to send now, if any; it then counts as sent. Call after each event and at `deadline`."""
-        if self._asked is not None and now >= self._asked_at + ANSWER_WITHIN_MS:
+        # Where metadata does not come back, the active response may well be the answer: its end will tell.
+        unsure = bool(self.active) and not self._echoes
+        if self._asked is not None and not unsure and now >= self._asked_at + ANSWER_WITHIN_MS:
             self._give_up(self._asked)
         if self.active or self._asked is not None or now < self._blocked_until:
             return None

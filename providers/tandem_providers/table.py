@@ -6,17 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tandem_providers.azure import AzureOptions
 from tandem_providers.echo import Echo, EchoOptions
 from tandem_providers.gemini import GeminiOptions, GeminiProtocol
 from tandem_providers.gemini import capabilities as gemini_capabilities
 from tandem_providers.gemini_options import needs_credentials
 from tandem_providers.openai import OpenAIOptions, OpenAIProtocol
 from tandem_providers.openai import capabilities as openai_capabilities
+from tandem_providers.openai_compatible import OpenAICompatibleOptions
 from tandem_providers.openai_live import OpenAILiveOptions, OpenAILiveProtocol
 from tandem_providers.openai_live import capabilities as openai_live_capabilities
+from tandem_providers.openai_profile import RealtimeOptions
 from tandem_providers.provider import Provider
 from tandem_providers.session import READY_SECONDS, WebSocketProvider
 from tandem_providers.vertex_auth import MachineCredentials
+from tandem_providers.xai import XAIOptions
 
 PATIENCE_SECONDS: Final = 60.0
 """For providers made from a row: whoever tries them (`Client`) sets the deadline."""
@@ -34,6 +38,13 @@ class ProviderKind:
     options: type[Any]
     build: Callable[[Any, str], Provider]
     """Raises `InvalidConfigError` for options that contradict each other or cannot be used."""
+    own_prefix: str = ""
+    """What the environment names of its options begin with, if that is not its own name."""
+
+    @property
+    def prefix(self) -> str:
+        """Environment names that begin so are Tandem's: one that is no option of any kind is a mistake."""
+        return self.own_prefix or f"{self.name.upper().replace('-', '_')}_"
 
 
 def OpenAIRealtime(*, name: str = "openai", **options: Any) -> WebSocketProvider:
@@ -46,7 +57,25 @@ def OpenAIRealtime(*, name: str = "openai", **options: Any) -> WebSocketProvider
     return _openai(OpenAIOptions(**options), name, READY_SECONDS)
 
 
-def _openai(options: OpenAIOptions, name: str, ready_seconds: float = PATIENCE_SECONDS) -> WebSocketProvider:
+def AzureRealtime(*, name: str = "azure", **options: Any) -> WebSocketProvider:
+    """OpenAI's realtime models on Azure; takes the fields of `AzureOptions`. Raises like `OpenAIRealtime`."""
+    return _openai(AzureOptions(**options), name, READY_SECONDS)
+
+
+def XAIRealtime(*, name: str = "xai", **options: Any) -> WebSocketProvider:
+    """xAI Grok Voice; takes the fields of `XAIOptions`. Raises like `OpenAIRealtime`."""
+    return _openai(XAIOptions(**options), name, READY_SECONDS)
+
+
+def OpenAICompatible(*, name: str = "openai-compatible", **options: Any) -> WebSocketProvider:
+    """A server of one's own; takes the fields of `OpenAICompatibleOptions`. Raises like `OpenAIRealtime`.
+
+    It may take its time until it is ready: a model may have to be loaded first.
+    """
+    return _openai(OpenAICompatibleOptions(**options), name)
+
+
+def _openai(options: RealtimeOptions, name: str, ready_seconds: float = PATIENCE_SECONDS) -> WebSocketProvider:
     return WebSocketProvider(
         name,
         openai_capabilities(options, name),
@@ -101,6 +130,9 @@ def _echo(options: EchoOptions, name: str) -> Echo:
 _ROWS: Final = (
     ProviderKind("openai", OpenAIOptions, _openai),
     ProviderKind("openai-live", OpenAILiveOptions, _openai_live),
+    ProviderKind("azure", AzureOptions, _openai, "AZURE_OPENAI_"),
+    ProviderKind("xai", XAIOptions, _openai),
+    ProviderKind("openai-compatible", OpenAICompatibleOptions, _openai),
     ProviderKind("gemini", GeminiOptions, _gemini),
     ProviderKind("echo", EchoOptions, _echo),
 )

@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 
 from tandem_providers.errors import InvalidConfigError
-from tandem_providers.openai_options import OpenAIOptions, dial, is_openai
+from tandem_providers.openai_options import OpenAIOptions, is_openai
+from tandem_providers.openai_profile import make_dial
 from tandem_providers.options import option_infos
+from tandem_providers.provider import Dial
+
+
+def dial(options: OpenAIOptions, name: str, safety_identifier: str = "") -> Dial:
+    headers = {"OpenAI-Safety-Identifier": safety_identifier}
+    return make_dial(options.setup(name), name, headers=headers, query={})
 
 
 def dialled(**options: Any) -> tuple[str, dict[str, str]]:
@@ -96,4 +103,4 @@ def test_secrets_do_not_print() -> None:
     ],
 )
 def test_who_is_called(url: str, own: bool) -> None:
-    assert is_openai(OpenAIOptions(url=url)) is own
+    assert is_openai(url) is own

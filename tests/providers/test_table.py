@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 
 import pytest
 
@@ -22,6 +22,7 @@ def test_each_row_builds_an_instance_under_its_own_name(kind: ProviderKind) -> N
     assert infos, "options are declared with `option`"
     assert all(info.help for info in infos.values())
     keys = {name: "planted" for name, info in infos.items() if info.secret}
+    keys |= {each.name: "wss://example.com" for each in fields(kind.options) if each.default is MISSING}
     provider = kind.build(kind.options(**keys), f"{kind.name}@other")
     assert provider.name == f"{kind.name}@other"
     assert provider.capabilities.input_formats
@@ -29,8 +30,15 @@ def test_each_row_builds_an_instance_under_its_own_name(kind: ProviderKind) -> N
 
 
 def test_rows_by_name_and_in_order() -> None:
-    assert list(KINDS) == ["openai", "openai-live", "gemini", "echo"]
+    assert list(KINDS) == ["openai", "openai-live", "azure", "xai", "openai-compatible", "gemini", "echo"]
     assert all(name == kind.name for name, kind in KINDS.items())
+
+
+def test_environment_names_begin_as_their_kind_says() -> None:
+    for kind in KINDS.values():
+        names = {name for info in option_infos(kind.options).values() for name in info.env}
+        assert any(name.startswith(kind.prefix) for name in names), kind.name
+    assert [KINDS[name].prefix for name in ("azure", "openai-compatible")] == ["AZURE_OPENAI_", "OPENAI_COMPATIBLE_"]
 
 
 SHARED = {"OPENAI_API_KEY", "OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT", "OPENAI_PROJECT_ID"}
