@@ -311,8 +311,10 @@ class GeminiProtocol:
             reader.requested = reader.mute_next = False
         if self._wishes and heard >= self._alive + _VANISHED:
             events += reader.drop()
-        speaking = reader.turn is not None and not reader.turn.muted
-        if self._wishes and not speaking and not reader.requested and not reader.calls.blocking:
+        turn = reader.turn
+        # What the caller wants answered may end a turn that nobody hears any more.
+        free = turn is None or (turn.muted and self._wishes.reply_is_next)
+        if self._wishes and free and not reader.requested and not reader.calls.blocking:
             self._tell()
         looks = [
             (bool(self._wishes), self._alive + _VANISHED),

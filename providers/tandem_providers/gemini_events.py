@@ -135,8 +135,8 @@ def lenient(payload: dict[str, Any]) -> ServerMessage:
 
 def holds_audio(payload: dict[str, Any]) -> bool:
     """Whether there is voice in it, readable or not."""
-    content = _camel(payload).get("serverContent")
-    return isinstance(content, dict) and isinstance(content.get("modelTurn"), dict)
+    content = payload.get("serverContent", payload.get("server_content"))
+    return isinstance(content, dict) and bool({"modelTurn", "model_turn"} & set(content))
 
 
 def _camel(value: Any) -> Any:

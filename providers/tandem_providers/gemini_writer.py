@@ -43,6 +43,12 @@ class Wishes:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
+    @property
+    def reply_is_next(self) -> bool:
+        """What would be sent next is to be answered, not spoken unprompted."""
+        spoken = next((wish for wish in self._waiting if wish.respond), None)
+        return spoken is not None and spoken.purpose is None
+
     def add(self, wish: Wish) -> None:
         """A wish to speak goes before replies and replaces one for the same purpose; a farewell replaces all."""
         if wish.purpose is None:
