@@ -22,6 +22,7 @@ from tandem.bridge import Bridge
 from tandem.call_types import EndReason
 from tandem.carriers import telnyx_webhook as webhook
 from tandem.carriers.forms import Form, parse_form
+from tandem.carriers.seen import Seen
 from tandem.carriers.table import TELNYX, CarrierKind
 from tandem.carriers.telnyx import CODECS, IN_TEXML, Codec, TelnyxStream, traits
 from tandem.carriers.xml_answer import XmlAnswer
@@ -47,11 +48,11 @@ router = APIRouter(tags=["telnyx"])
 class Desk:
     """What the webhooks of one server have in common beside the calls."""
 
-    requests: webhook.Seen = field(default_factory=lambda: webhook.Seen(2 * webhook.WINDOW_SECONDS, 200_000))
+    requests: Seen = field(default_factory=lambda: Seen(2 * webhook.WINDOW_SECONDS, 200_000))
     """What is not obeyed twice, because anyone could send it again."""
-    events: webhook.Seen = field(default_factory=lambda: webhook.Seen(3_600, 200_000))
+    events: Seen = field(default_factory=lambda: Seen(3_600, 200_000))
     """What Telnyx has told already."""
-    ended: webhook.Seen = field(default_factory=lambda: webhook.Seen(3_600, 50_000))
+    ended: Seen = field(default_factory=lambda: Seen(3_600, 50_000))
     """Calls that are over: a late word of their beginning begins nothing."""
     speaking: dict[str, asyncio.Event] = field(default_factory=dict)
     """Calls that are being told an apology; set when it has been said."""

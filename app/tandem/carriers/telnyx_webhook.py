@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -85,35 +84,6 @@ def verify(body: bytes, signature: str, timestamp: str, key: bytes, now: float) 
     if abs(int(now) - int(timestamp)) > WINDOW_SECONDS:
         return "the timestamp is out of the window: replayed, or a clock is wrong"
     return ""
-
-
-class Seen:
-    """What came already, remembered for a time: told once, everything is news; told again, it is not.
-
-    Bounded: the oldest is forgotten when there is too much, never the newest.
-    """
-
-    def __init__(self, seconds: float = 2 * WINDOW_SECONDS, most: int = 20_000) -> None:
-        self._seconds = seconds
-        self._most = most
-        self._until: OrderedDict[bytes | str, float] = OrderedDict()
-
-    def is_news(self, what: bytes | str, now: float) -> bool:
-        """Whether this is the first time; from now on it is not."""
-        while self._until and next(iter(self._until.values())) <= now:
-            self._until.popitem(last=False)
-        if what in self._until:
-            return False
-        self._until[what] = now + self._seconds
-        if len(self._until) > self._most:
-            self._until.popitem(last=False)
-        return True
-
-    def __contains__(self, what: bytes | str) -> bool:
-        return what in self._until
-
-    def __len__(self) -> int:
-        return len(self._until)
 
 
 def fingerprint(timestamp: str, signature: str, body: bytes, url: str = "") -> bytes:
