@@ -96,6 +96,8 @@ class Call:
         self._news = ""
         self._turn = ""
         self._ears: TurnDetector | None = None
+        self._spare_ears: TurnDetector | None = None
+        """For while the provider is not read: its word that the caller speaks waits behind its audio."""
         self._provider_gone = False
         self._provider_held = False
         self._text_in = self._duplex = False
@@ -204,13 +206,16 @@ class Call:
     def _hear(self, audio: bytes, now: float) -> list[CallCommand]:
         if not audio or self._provider_gone or self.state is State.PARKED:
             return []
-        if self._ears is None:
+        ears = self._ears or self._spare_ears
+        if ears is None:
             return [Hear(audio)]
         commands: list[CallCommand] = [Hear(audio)]
-        for heard in self._ears.feed(audio):
+        for heard in ears.feed(audio):
             match heard:
                 case SpeechStarted():
                     commands += self._speech_started(UserSpeechStarted(), now)
+                case SpeechStopped() if ears is self._spare_ears:
+                    pass  # the provider says so itself, only later
                 case SpeechStopped():
                     commands += [*self._speech_stopped(UserSpeechStopped(), now), ToProvider(CommitTurn())]
                 case _:
@@ -317,6 +322,7 @@ class Call:
             self._words_have_begun()
         if not self._provider_held and self.ledger.overfull:
             self._provider_held = True
+            self._spare_ears = self._spare_ears or TurnDetector()
             commands.append(HoldProvider(True))
         return commands
 
@@ -374,6 +380,7 @@ class Call:
     def _turn_ended(self, event: TurnEnded, now: float) -> list[CallCommand]:
         if event.turn_id == self._turn:
             self._turn = ""
+            self._spare_ears = None
         if event.status in ("completed", "interrupted") and not event.awaiting_tools:
             self.record.settle()
             self._caller_spoke = event.status == "interrupted"
@@ -396,6 +403,7 @@ class Call:
         if self.state is State.LEAVING or self.state is State.PARKED:
             return []  # what cannot be undone by speaking: the caller shall hear it to its end
         clear, cuts = self.ledger.clear(now)
+        self._spare_ears = None
         if self._turn:
             self.ledger.kill(self._turn)
         if not clear and not cuts:

@@ -87,9 +87,12 @@ async def test_r08_two_minutes_at_once_are_sent_on_up_to_the_lead_and_the_rest_i
         assert len(stream.audio) == before + MULAW_8K.size(500), "nothing of what was dropped"
 
 
-async def test_r08_more_than_can_be_held_is_not_even_read() -> None:
+async def test_r08_more_than_can_be_held_is_not_even_read_and_a_barge_in_is_noticed_all_the_same() -> None:
+    """What the provider says of the caller lies behind its audio then: the bridge listens for itself."""
     async with (
-        OpenAISimulator(script=[Reply("On and on.", voice="tone:440", seconds=240)]) as simulator,
+        OpenAISimulator(
+            script=[Reply("On and on.", voice="tone:440", seconds=240), Reply("Yes?", voice="tone:700", seconds=0.5)]
+        ) as simulator,
         tandem(openai_at(simulator)) as server,
         server.stream() as stream,
     ):
@@ -97,6 +100,17 @@ async def test_r08_more_than_can_be_held_is_not_even_read() -> None:
         await until(lambda: ledger.overfull)
         await asyncio.sleep(0.1)  # time for more to come, if anything let it
         assert ledger.held_ms < 150_000, "120 s, and what one read of the socket brought"
+        before = len(stream.audio)
+        await stream.media(speech("wait"))
+        await stream.until(lambda: "clear" in stream.events)
+        await stream.until(lambda: len(stream.audio) >= before + MULAW_8K.size(500))
+        assert stream.events.count("clear") == 1
+        answer = stream.audio[-MULAW_8K.size(500) :]
+        assert abs(level_db(answer, 700)) < 1
+        assert level_db(answer, 440) < -40
+        session = await simulator.session(1)
+        assert len(session.record.truncations) == 1
+        assert server.bridge(stream.call_sid).call.stats.barge_ins == 1
 
 
 async def test_r08_a_voice_ten_times_too_fast_is_heard_at_its_pace_and_stops_when_told() -> None:
