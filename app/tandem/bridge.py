@@ -212,6 +212,8 @@ class Bridge:
             self._inbound = self._outbound = None
             self._blocked = False
         self.tell(Attached())
+        if self._over.is_set():  # it ended while the carrier was connecting
+            self._close_socket()
         await socket.wait_closed()
 
     def hang_up(self, reason: EndReason) -> None:
@@ -424,7 +426,11 @@ class Bridge:
             return
         self.call.finish(reason)
         self._over.set()
-        if self.socket is not None:
+        self._close_socket()
+
+    def _close_socket(self) -> None:
+        reason = self.call.end_reason
+        if self.socket is not None and reason is not None:
             code = CLOSE_CODES.get(reason, self._close_code)
             self.socket.close(1003 if self._close_code == 1003 else code, reason.value)
 

@@ -206,6 +206,14 @@ async def test_the_first_end_stands_and_everything_after_it_is_nothing() -> None
         assert one.session.heard == b""
 
 
+async def test_a_socket_that_comes_to_a_call_that_has_just_ended_is_closed() -> None:
+    async with line(attach=False) as one:
+        one.bridge.carrier_ended()
+        async with asyncio.timeout(1):
+            await one.bridge.attach(one.socket)
+        assert one.socket.closed == (1000, "caller_hung_up")
+
+
 async def test_a_mistake_of_ours_ends_this_call_with_1011_and_one_line() -> None:
     with log_lines() as lines:
         async with line() as one:
