@@ -102,7 +102,7 @@ def call(
 
 @app.command()
 def simulate(
-    provider: Annotated[str, typer.Argument(help="Whose servers to simulate: openai, openai-live or gemini.")],
+    provider: Annotated[str, typer.Argument(help="Whose servers to simulate: openai, azure, xai, gemini ...")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = SIMULATOR_PORT,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     fault: Annotated[

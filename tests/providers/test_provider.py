@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from fakes import Events, ProviderServer, tasks
 
+from tandem.simulators.azure import AzureSimulator
 from tandem.simulators.openai import OpenAISimulator
+from tandem.simulators.openai_compatible import OpenAICompatibleSimulator
+from tandem.simulators.xai import XAISimulator
 from tandem_codecs.format import MULAW_8K, PCM16_24K, AudioFormat, Encoding
 from tandem_providers.client import Client
 from tandem_providers.commands import (
@@ -29,7 +32,7 @@ from tandem_providers.echo import Echo
 from tandem_providers.errors import InvalidConfigError
 from tandem_providers.events import AudioChunk, SessionClosed, SessionReady, TurnEnded, TurnStarted
 from tandem_providers.provider import Provider
-from tandem_providers.table import OpenAIRealtime
+from tandem_providers.table import AzureRealtime, OpenAICompatible, OpenAIRealtime, XAIRealtime
 
 Given = AbstractAsyncContextManager[Provider]
 CONFIG = ProcessConfig()
@@ -53,6 +56,24 @@ async def openai() -> AsyncIterator[Provider]:
 
 
 @asynccontextmanager
+async def azure() -> AsyncIterator[Provider]:
+    async with AzureSimulator(key="key", deployment="phone") as simulator:
+        yield AzureRealtime(api_key="key", endpoint=simulator.endpoint, deployment="phone")
+
+
+@asynccontextmanager
+async def xai() -> AsyncIterator[Provider]:
+    async with XAISimulator() as simulator:
+        yield XAIRealtime(api_key="key", url=simulator.url)
+
+
+@asynccontextmanager
+async def openai_compatible() -> AsyncIterator[Provider]:
+    async with OpenAICompatibleSimulator() as simulator:
+        yield OpenAICompatible(url=simulator.url, input_rate=16000)
+
+
+@asynccontextmanager
 async def echo() -> AsyncIterator[Provider]:
     yield Echo()
 
@@ -68,7 +89,7 @@ async def echo_in_a_client_in_a_client() -> AsyncIterator[Provider]:
     yield Client(Client(Echo()))
 
 
-PROVIDERS = [openai, echo, openai_behind_a_client, echo_in_a_client_in_a_client]
+PROVIDERS = [openai, azure, xai, openai_compatible, echo, openai_behind_a_client, echo_in_a_client_in_a_client]
 each_provider = pytest.mark.parametrize("given", PROVIDERS, ids=lambda given: given.__name__)
 
 
@@ -121,9 +142,12 @@ async def test_every_command_is_taken_at_any_time(given: Callable[[], Given]) ->
     "given",
     [
         openai,
+        azure,
+        xai,
+        openai_compatible,
         echo,
     ],
-    ids=["openai", "echo"],
+    ids=lambda given: given.__name__,
 )
 async def test_going_on_after_a_break_is_understood(given: Callable[[], Given]) -> None:
     events = Events()

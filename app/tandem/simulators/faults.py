@@ -33,6 +33,11 @@ FAULTS: Final[Mapping[str, FaultKind]] = {
     "invalid-key-late": FaultKind("accepted, then error invalid_api_key and close 3000"),
     "close-after-ready": FaultKind("closed right after session.updated", "close code", "1011"),
     "silent-after-ready": FaultKind("nothing is sent after session.updated"),
+    "unconfirmed": FaultKind("the session is taken in without session.updated"),
+    "refuse-field": FaultKind(
+        "a session with this field is refused", "path of a setting", "audio.input.noise_reduction"
+    ),
+    "vanish": FaultKind("the first response is announced and never heard of again"),
     "no-answer": FaultKind("the caller is heard, but no response is ever made"),
     "close-mid-response": FaultKind("closed after the second piece of a response's audio", "close code", "1011"),
     "cut": FaultKind("the connection is reset after the second piece of a response's audio"),

@@ -32,9 +32,11 @@ from websockets.typing import Subprotocol
 
 from tandem.simulators.faults import faults_of_connection, parse_fault
 from tandem.simulators.openai_connection import BROKEN, Connection, Driven, SimulatedSession, reset
+from tandem.simulators.openai_conversation import Conversation
 from tandem.simulators.openai_engine import Engine
 from tandem.simulators.openai_outlet import Action
 from tandem.simulators.openai_script import OpenAIOptions
+from tandem.simulators.openai_tongue import MakeTongue, OpenAITongue
 from tandem.simulators.openai_voice import check_voice
 
 PATH: Final = "/v1/realtime"
@@ -69,6 +71,7 @@ class OpenAISimulator:
     """
 
     path: ClassVar[str] = PATH
+    make_tongue: ClassVar[MakeTongue] = OpenAITongue
     options_type: ClassVar[type[OpenAIOptions]] = OpenAIOptions
 
     def __init__(
@@ -105,7 +108,7 @@ class OpenAISimulator:
     @property
     def base_url(self) -> str:
         """What the vendor's own client takes as `websocket_base_url`."""
-        return self.url.removesuffix(self.path) + "/v1"
+        return self.url.rpartition("/v1/")[0] + "/v1"
 
     async def __aenter__(self) -> Self:
         self._server = await serve_websockets(
@@ -194,6 +197,10 @@ class OpenAISimulator:
         key = _key(session.headers)
         return bool(key) if self.options.key is None else key == self.options.key
 
+    def conversation_of(self, session: SimulatedSession) -> Conversation | None:
+        """The conversation that is to go on, where there is such a thing."""
+        return None
+
     async def _hang(self, connection: ServerConnection, session: SimulatedSession) -> None:
         try:
             await connection.wait_closed()
@@ -238,6 +245,8 @@ class OpenAISimulator:
             rng=rng,
             now=asyncio.get_running_loop().time(),
             unix_now=time.time(),
+            tongue=type(self).make_tongue(),
+            conversation=self.conversation_of(session),
         )
         session.engine = engine
         session.record = engine.record
@@ -247,19 +256,25 @@ class OpenAISimulator:
         """The first words: a refusal when something is found wrong after the handshake, else `session.created`."""
         if "invalid-key-late" in session.faults or not self.is_welcome(session):
             return engine.refuse("invalid_api_key", "Incorrect API key provided.", 3000)
+        complaint = self.complaint(session)
+        if complaint is not None:
+            code, message, param = complaint
+            return engine.refuse(code, message, 4000, param)
+        return engine.open(asyncio.get_running_loop().time())
+
+    def complaint(self, session: SimulatedSession) -> tuple[str, str, str | None] | None:
+        """What is wrong with a request whose key is good: code, message, and the parameter that it is about."""
         if "openai-beta" in session.headers:
-            message = "The Realtime Beta API is no longer available: use the GA API."
-            return engine.refuse("beta_api_shape_disabled", message, 4000)
+            return "beta_api_shape_disabled", "The Realtime Beta API is no longer available: use the GA API.", None
         intent = session.query.get("intent", "realtime")
         if intent != "realtime":
-            return engine.refuse("invalid_intent", f"Invalid intent: '{intent}'.", 4000, "intent")
+            return "invalid_intent", f"Invalid intent: '{intent}'.", "intent"
         model = session.query.get("model", "")
         if not model:
-            return engine.refuse("missing_model", "You must provide a model parameter.", 4000, "model")
+            return "missing_model", "You must provide a model parameter.", "model"
         if model.startswith("gpt-live"):
-            message = f"Model '{model}' is not supported in realtime mode."
-            return engine.refuse("invalid_model", message, 4000, "model")
-        return engine.open(asyncio.get_running_loop().time())
+            return "invalid_model", f"Model '{model}' is not supported in realtime mode.", "model"
+        return None
 
     def _over(self, session: SimulatedSession) -> None:
         session.touch()
@@ -314,18 +329,19 @@ async def serve(
     *,
     on_listening: Callable[[str], None] | None = None,
     on_report: Report | None = None,
+    simulator_type: type[OpenAISimulator] = OpenAISimulator,
     **options: Any,
 ) -> None:
     """Serve until cancelled. `on_listening` is told the URL, `on_report` one line for each connection that ended.
 
-    `options` are fields of `OpenAIOptions`; nothing is kept for inspection unless `record=True` is among them.
+    `options` are those of the simulator; nothing is kept for inspection unless `record=True` is among them.
 
     Raises:
         ValueError: a fault or an option that makes no sense.
         OSError: the port can't be had.
     """
     settings = {"record": False, **options}
-    async with OpenAISimulator(host=host, port=port, faults=faults, on_report=on_report, **settings) as simulator:
+    async with simulator_type(host=host, port=port, faults=faults, on_report=on_report, **settings) as simulator:
         if on_listening is not None:
             on_listening(simulator.url)
         await asyncio.get_running_loop().create_future()

@@ -20,9 +20,9 @@ from tandem.simulators.openai_hearing import Hearing, SpeechStarted, SpeechStopp
 from tandem.simulators.openai_outlet import Action, Outlet, Record
 from tandem.simulators.openai_responder import Responder
 from tandem.simulators.openai_response import words
-from tandem.simulators.openai_schema import EVENT
 from tandem.simulators.openai_script import OpenAIOptions, Script
 from tandem.simulators.openai_session import SessionSettings
+from tandem.simulators.openai_tongue import OpenAITongue, Tongue
 
 
 class Engine:
@@ -37,17 +37,21 @@ class Engine:
         rng: random.Random,
         now: float,
         unix_now: float,
+        tongue: Tongue | None = None,
+        conversation: Conversation | None = None,
     ) -> None:
+        """`conversation` is one that goes on; else there is a new one."""
         self._options = options
         self._faults = faults
-        self._outlet = Outlet(options, faults, rng, now)
+        self._tongue = tongue or OpenAITongue()
+        self._outlet = Outlet(options, faults, rng, now, self._tongue.tell)
         self._script = Script(options)
-        self._conversation = Conversation(self._outlet.new_id("conv"))
+        self.conversation = conversation or Conversation(self._outlet.new_id("conv"))
         self._lifetime = float(faults.get("session-expired", options.session_seconds))
         self.settings = SessionSettings(self._outlet.new_id("sess"), model, int(unix_now + self._lifetime))
         self._hearing = Hearing(self.settings.input_format, self.settings.detection)
         self._responder = Responder(
-            options, faults, self.settings, self._conversation, self._script, self._outlet, rng, self._await_caller
+            options, faults, self.settings, self.conversation, self._script, self._outlet, rng, self._await_caller
         )
         self._future_item = ""
         self._quiet_spell = 0
@@ -70,6 +74,11 @@ class Engine:
         return self._outlet.record
 
     @property
+    def resumable(self) -> bool:
+        """Whether a later session may go on with this one's conversation."""
+        return self._tongue.may_resume
+
+    @property
     def next_wake(self) -> float | None:
         """When `wake` has something to do."""
         return self._outlet.next_due
@@ -79,14 +88,16 @@ class Engine:
         self._outlet.now = now
         self._outlet.at(now + self._lifetime, self._expire)
         self._outlet.emit({"type": "session.created", "session": self.settings.wire})
-        if self._options.extras:
+        if self._options.extras or self._tongue.always_named:
             # Documented, but not seen in every trace: a client must not wait for it, nor stumble over it.
-            conversation = {"id": self._conversation.id, "object": "realtime.conversation"}
+            conversation = {"id": self.conversation.id, "object": "realtime.conversation"}
             self._outlet.emit({"type": "conversation.created", "conversation": conversation})
         if self._faults.get("quota") == "connect":
             message = "You exceeded your current quota, please check your plan and billing details."
             self._outlet.error(Refused(message, "insufficient_quota", kind="insufficient_quota"))
             self._outlet.is_mute = True
+        if self._tongue.ping_seconds:
+            self._ping()
         return self._outlet.run_due(now)
 
     def refuse(self, code: str, message: str, close: int, param: str | None = None) -> list[Action]:
@@ -103,7 +114,9 @@ class Engine:
             event = _decode(message)
             if self._options.record and event.get("type") != "input_audio_buffer.append":
                 self.record.received.append(event)
-            EVENT(event, "")
+            self._tongue.check(event)
+            self._refuse_field(event)
+            event = self._tongue.read(event)
             self._handlers[event["type"]](event)
         except Refused as refusal:
             client_id = event.get("event_id") if event is not None else None
@@ -125,7 +138,24 @@ class Engine:
         if "wrong-format" in self._faults:
             self.settings.confirm_another_format()
         self._hearing.configure(self.settings.input_format, self.settings.detection)
-        self._outlet.emit({"type": "session.updated", "session": self.settings.wire})
+        if "unconfirmed" not in self._faults:
+            self._outlet.emit({"type": "session.updated", "session": self.settings.wire})
+
+    def _refuse_field(self, event: Mapping[str, Any]) -> None:
+        """A fault: a setting that other servers know is unknown to this one."""
+        field = self._faults.get("refuse-field")
+        inner: Any = event.get("session")
+        if field is None or inner is None:
+            return
+        for step in field.split("."):
+            if not isinstance(inner, dict) or step not in inner:
+                return
+            inner = inner[step]
+        raise Refused(f"Unknown parameter: 'session.{field}'.", "unknown_parameter", f"session.{field}")
+
+    def _ping(self) -> None:
+        self._outlet.emit({"type": "ping", "timestamp": int(self._outlet.now * 1000)})
+        self._outlet.at(self._outlet.now + self._tongue.ping_seconds, self._ping)
 
     # What the caller says.
 
@@ -156,7 +186,7 @@ class Engine:
         self._outlet.emit({"type": "input_audio_buffer.speech_started", **place})
         detection = self.settings.detection or {}
         if detection.get("interrupt_response"):
-            self._responder.interrupt()
+            self._responder.interrupt(drops_unheard=self._tongue.drops_unheard)
 
     def _speech_stopped(self, at_ms: int, audio: bytes) -> None:
         item_id = self._future_item
@@ -172,7 +202,7 @@ class Engine:
         if self._options.record:
             self.record.turns.append(audio)
         else:
-            self._conversation.forget_audio()
+            self.conversation.forget_audio()
         content = [{"type": "input_audio", "transcript": None}]
         wire = {
             "id": item_id,
@@ -183,7 +213,7 @@ class Engine:
             "content": content,
         }
         item = Item(wire, audio, len(audio), self.settings.input_format)
-        previous = self._conversation.add(item)
+        previous = self.conversation.add(item)
         place = {"previous_item_id": previous, "item_id": item_id}
         self._outlet.emit({"type": "input_audio_buffer.committed", **place})
         self._emit_item(item, previous)
@@ -208,7 +238,7 @@ class Engine:
         for piece in pieces:
             self._outlet.emit({"type": f"{kind}.delta", **ids, "delta": piece})
         text = "".join(pieces)
-        item = self._conversation.find(item_id)
+        item = self.conversation.find(item_id)
         if item is not None:
             item.parts()[0]["transcript"] = text
         usage = {"type": "duration", "seconds": round(seconds, 3)}
@@ -255,6 +285,11 @@ class Engine:
 
     def _create_item(self, event: dict[str, Any]) -> None:
         asked = event["item"]
+        if asked["type"] == "force_message":
+            # The model is not asked: these are the words.
+            words = "".join(part["text"] for part in asked["content"])
+            self._create_response({"instructions": f"Say exactly: {msgspec.json.encode(words).decode()}"})
+            return
         wire = {"id": self._outlet.new_id("item"), "object": "realtime.item", "status": "completed", **asked}
         item = Item(wire, audio_format=self.settings.input_format)
         if asked["type"] == "function_call":
@@ -263,7 +298,7 @@ class Engine:
             item.audio = b"".join(_given_audio(asked["content"]))
             item.produced = len(item.audio)
             wire["content"] = [_without_audio(part) for part in asked["content"]]
-        previous = self._conversation.add(item, event.get("previous_item_id"))
+        previous = self.conversation.add(item, event.get("previous_item_id"))
         self._emit_item(item, previous)
 
     def _emit_item(self, item: Item, previous: str | None) -> None:
@@ -271,16 +306,16 @@ class Engine:
             self._outlet.emit({"type": kind, "previous_item_id": previous, "item": item.wire})
 
     def _retrieve_item(self, event: dict[str, Any]) -> None:
-        item = self._conversation.get(event["item_id"], "retrieving", "item_retrieve_invalid_item_id")
+        item = self.conversation.get(event["item_id"], "retrieving", "item_retrieve_invalid_item_id")
         self._outlet.emit({"type": "conversation.item.retrieved", "item": item.with_audio()})
 
     def _delete_item(self, event: dict[str, Any]) -> None:
-        self._conversation.delete(event["item_id"])
+        self.conversation.delete(event["item_id"])
         self._outlet.emit({"type": "conversation.item.deleted", "item_id": event["item_id"]})
 
     def _truncate_item(self, event: dict[str, Any]) -> None:
         place = {name: event[name] for name in ("item_id", "content_index", "audio_end_ms")}
-        self._conversation.truncate(**place)
+        self.conversation.truncate(**place)
         self.record.truncations.append(place)
         self._outlet.emit({"type": "conversation.item.truncated", **place})
 

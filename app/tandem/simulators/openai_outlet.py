@@ -81,7 +81,14 @@ class Outlet:
     """The event after which a session may be used, and faults begin."""
     AUDIO = "response.output_audio.delta"
 
-    def __init__(self, options: OpenAIOptions, faults: Mapping[str, str], rng: random.Random, now: float) -> None:
+    def __init__(
+        self,
+        options: OpenAIOptions,
+        faults: Mapping[str, str],
+        rng: random.Random,
+        now: float,
+        tell: Callable[[dict[str, Any]], list[dict[str, Any]]] = lambda event: [event],
+    ) -> None:
         self.now = now
         self.record = Record()
         self.is_mute = False
@@ -89,6 +96,7 @@ class Outlet:
         self._options = options
         self._faults = faults
         self._rng = rng
+        self._tell = tell
         self._out: list[Action] = []
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -131,7 +139,8 @@ class Outlet:
             self._decorate(event)
         if kind == self.AUDIO:
             event = self._strike(event)
-        self._send(msgspec.json.encode(event))
+        for told in self._tell(event):
+            self._send(msgspec.json.encode(told))
         if kind == self.READY:
             self._strike_when_ready()
         if "unknown-events" in self._faults or serial == self._unknown_at:

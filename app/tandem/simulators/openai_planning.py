@@ -10,7 +10,7 @@ from typing import Any
 from tandem.simulators.openai_conversation import Conversation
 from tandem.simulators.openai_response import Call, Delivery, Speech, limited
 from tandem.simulators.openai_script import OpenAIOptions, Reply, asked_words
-from tandem.simulators.openai_session import FORMATS, SessionSettings
+from tandem.simulators.openai_session import SessionSettings, format_of
 from tandem.simulators.openai_voice import convert, speak, stock_text
 from tandem_codecs.format import AudioFormat
 
@@ -37,7 +37,7 @@ def plan_response(
     """Fields of `asked` (a checked `response` object) go before the session's, the script before the model's words."""
     effective = {**settings.wire, **asked}
     output = {**settings.output, **asked.get("audio", {}).get("output", {})}
-    audio_format = FORMATS[output["format"]["type"]]
+    audio_format = format_of(output["format"])
     spoken = effective["output_modalities"] == ["audio"]
     calls = _calls(reply, effective)
     text = reply.text

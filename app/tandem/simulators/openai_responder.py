@@ -78,6 +78,10 @@ class Responder:
             self._beside[response.id] = response
         self._outlet.new_response()
         self._outlet.emit({"type": "response.created", "response": response.wire})
+        if "vanish" in self._faults and self._outlet.record.responses == 1:
+            response.is_over = True
+            self._over(response)
+            return
         self._emit_rate_limits()
         steps = response.steps()
         self._outlet.at(self._outlet.now + self._options.latency, lambda: self._proceed(response, steps))
@@ -95,10 +99,16 @@ class Responder:
             raise Refused("Cancellation failed: no active response found", "response_cancel_not_active")
         self._stop(wanted, "client_cancelled")
 
-    def interrupt(self) -> None:
-        """The caller speaks: what is being generated ends."""
-        if self.active is not None:
-            self._stop(self.active, "turn_detected")
+    def interrupt(self, *, drops_unheard: bool = False) -> None:
+        """The caller speaks: what is being generated ends; `drops_unheard`: without a word, if none of it was heard."""
+        response = self.active
+        if response is None:
+            return
+        if drops_unheard and not any(item.produced for item in response.items):
+            response.is_over = True
+            self._over(response)
+        else:
+            self._stop(response, "turn_detected")
 
     def _plan(self, asked: Mapping[str, Any]) -> Response:
         # Asked for certain words, the model says them: the script waits for the next response.

@@ -249,23 +249,28 @@ def _event(required: Mapping[str, Check], optional: Mapping[str, Check] | None =
     return record(fields, tuple(required))
 
 
-EVENT: Final = tagged(
-    "type",
-    {
-        "session.update": _event({"session": SESSION}),
-        "input_audio_buffer.append": _event({"audio": _append_audio}),
-        "input_audio_buffer.commit": _event({}),
-        "input_audio_buffer.clear": _event({}),
-        "conversation.item.create": _event({"item": ITEM}, {"previous_item_id": nullable(string)}),
-        "conversation.item.retrieve": _event({"item_id": string}),
-        "conversation.item.delete": _event({"item_id": string}),
-        "conversation.item.truncate": _event(
-            {"item_id": string, "content_index": integer(0), "audio_end_ms": integer(0)}
-        ),
-        "response.create": _event({}, {"response": nullable(RESPONSE)}),
-        "response.cancel": _event({}, {"response_id": nullable(string)}),
-    },
-)
+def client_events(session: Check, item: Check, response: Check) -> Check:
+    """Messages of a client, of a protocol with these sessions, items and responses."""
+    return tagged(
+        "type",
+        {
+            "session.update": _event({"session": session}),
+            "input_audio_buffer.append": _event({"audio": _append_audio}),
+            "input_audio_buffer.commit": _event({}),
+            "input_audio_buffer.clear": _event({}),
+            "conversation.item.create": _event({"item": item}, {"previous_item_id": nullable(string)}),
+            "conversation.item.retrieve": _event({"item_id": string}),
+            "conversation.item.delete": _event({"item_id": string}),
+            "conversation.item.truncate": _event(
+                {"item_id": string, "content_index": integer(0), "audio_end_ms": integer(0)}
+            ),
+            "response.create": _event({}, {"response": nullable(response)}),
+            "response.cancel": _event({}, {"response_id": nullable(string)}),
+        },
+    )
+
+
+EVENT: Final = client_events(SESSION, ITEM, RESPONSE)
 """Every message a client may send over a WebSocket."""
 
 _WITHOUT_REASONING: Final = re.compile(r"gpt-realtime(-mini|-1\.5)?(-\d{4}-\d\d-\d\d)?|gpt-4o.*")

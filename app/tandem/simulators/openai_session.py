@@ -31,8 +31,14 @@ _VAD_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+def format_of(wire: Mapping[str, Any]) -> AudioFormat:
+    """The format that a `format` object says."""
+    known = FORMATS[wire["type"]]
+    return AudioFormat(known.encoding, wire.get("rate", known.rate))
+
+
 def _full_format(asked: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(_PCM) if asked["type"] == "audio/pcm" else {"type": asked["type"]}
+    return {**_PCM, **asked} if asked["type"] == "audio/pcm" else {"type": asked["type"]}
 
 
 def _full_detection(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -86,11 +92,11 @@ class SessionSettings:
 
     @property
     def input_format(self) -> AudioFormat:
-        return FORMATS[self.input["format"]["type"]]
+        return format_of(self.input["format"])
 
     @property
     def output_format(self) -> AudioFormat:
-        return FORMATS[self.output["format"]["type"]]
+        return format_of(self.output["format"])
 
     @property
     def detection(self) -> Mapping[str, Any] | None:

@@ -31,5 +31,17 @@ SIMULATORS: Final = {
         "tandem.simulators.openai_live",
         "PROVIDERS=openai-live OPENAI_API_KEY={key} OPENAI_LIVE_URL={url}",
     ),
+    "azure": SimulatorKind(
+        "Azure OpenAI",
+        "tandem.simulators.azure",
+        "AZURE_OPENAI_API_KEY={key} AZURE_OPENAI_ENDPOINT={url} AZURE_OPENAI_DEPLOYMENT=any",
+    ),
+    "xai": SimulatorKind("xAI", "tandem.simulators.xai", "XAI_API_KEY={key} XAI_REALTIME_URL={url}"),
+    "openai-compatible": SimulatorKind(
+        "OpenAI-compatible",
+        "tandem.simulators.openai_compatible",
+        "PROVIDERS=openai-compatible OPENAI_COMPATIBLE_API_KEY={key} OPENAI_COMPATIBLE_URL={url} "
+        "OPENAI_COMPATIBLE_INPUT_RATE=16000",
+    ),
     "gemini": SimulatorKind("Gemini Live", "tandem.simulators.gemini", "GEMINI_API_KEY={key} GEMINI_LIVE_URL={url}"),
 }
