@@ -292,7 +292,15 @@ class OpenAILiveProtocol:
         """What the end of the socket means: what the provider said before it closed, else the close itself."""
         if self._ended is not None:
             return self._ended.error
-        return classify_close(code, reason, provider=self._name, ready=self._ready)
+        ready, self._ready = self._ready, False
+        if ready:
+            self._later += self._utterances.settle()
+        return classify_close(code, reason, provider=self._name, ready=ready)
+
+    def occurred(self) -> list[Event]:
+        """What a command brought about at once, and what a broken connection left unsaid."""
+        events, self._later = self._later, []
+        return events
 
 
 _TEXT_TOKENS: Final = 460

@@ -25,12 +25,14 @@ _OCCASIONS: Final = {
     Purpose.GREETING: "The call has just been answered, and the caller is waiting for your first words.",
     Purpose.STILL_THERE: "The caller has not said anything for a while.",
     Purpose.RESUME: "The line broke for a moment while you were speaking, and is back.",
+    Purpose.MESSAGE: "There is something that the caller has to be told.",
     Purpose.GOODBYE: "The call ends now. These are your last words; do not ask anything.",
 }
 _TASKS: Final = {
     Purpose.GREETING: "Greet the caller now, in one or two short sentences, as your instructions ask.",
     Purpose.STILL_THERE: "Ask now, in one short sentence in the language of the talk, whether the caller is there.",
     Purpose.RESUME: "Go on now with what you were about to say, in the language of the conversation, without greeting.",
+    Purpose.MESSAGE: "Tell the caller now, in one short sentence, that you are still on the line.",
     Purpose.GOODBYE: "Say goodbye now, in one short sentence in the language of the conversation.",
 }
 NOBODY_BEHIND: Final = (

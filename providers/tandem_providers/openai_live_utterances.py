@@ -159,7 +159,6 @@ class Utterances:
         if utterance.start > self.position:
             self._coming.append(utterance)
             return []
-        self._coming.clear()  # of an earlier one that never came to be heard
         return self._speak(utterance)
 
     def _settle(self, utterance: Utterance | None) -> list[Event]:
