@@ -28,7 +28,7 @@ from tandem_providers.commands import (
 from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import ProviderError
 from tandem_providers.events import Event, GoingAway, ProviderWarning, RawEvent, ResumeHandle, SessionReady, Usage
-from tandem_providers.gemini_errors import classify_close
+from tandem_providers.gemini_errors import classify_close, presentable
 from tandem_providers.gemini_microphone import HEAD, TAIL, Microphone, encode
 from tandem_providers.gemini_options import GeminiOptions, dial
 from tandem_providers.gemini_reader import Reader
@@ -162,6 +162,9 @@ class GeminiProtocol:
             return [ProviderWarning("malformed_message", str(reason)[:200])]
         if not wire.is_empty(bundle):
             return self._read(bundle)
+        if "error" in payload or "code" in payload:
+            # Not of this protocol, but what stands before a server may speak like that.
+            return [ProviderWarning("error", presentable(str(payload.get("error") or payload.get("message"))))]
         return [RawEvent(payload)] if payload and self._plan.raw_events else []
 
     def _read(self, bundle: wire.ServerMessage) -> list[Event]:

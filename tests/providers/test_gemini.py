@@ -436,6 +436,11 @@ def test_empty_and_unknown_messages_are_let_by(message: Any) -> None:
     (Play() >> raw(**message)).silence()
 
 
+def test_errors_of_whatever_stands_before_the_server_are_told() -> None:
+    Play() >> raw(error={"code": 503, "message": "busy"}) << ProviderWarning
+    Play() >> raw(code=500, message="broken") << ProviderWarning("error", "broken")
+
+
 def test_unknown_messages_are_shown_on_request() -> None:
     play = Play(ProcessConfig(extensions={"raw_events": True}))
     play >> raw(modelStatus={"a": 1}) << RawEvent({"modelStatus": {"a": 1}})
