@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -65,6 +66,11 @@ def stream_url_of(settings: Settings, carrier: CarrierKind, session: str, call_i
     token = tokens.issue(_key(settings), carrier.name, session, call_id, time.time() + TOKEN_SECONDS)
     scheme, _, host = settings.origin.partition("://")
     return f"{'wss' if scheme == 'https' else 'ws'}://{host}/{carrier.name}/media/{token}"
+
+
+def without_values(url: str) -> str:
+    """A URL for the log: which parameters it has, and not what they say of people."""
+    return re.sub(r"=[^&]*", "=…", url)
 
 
 async def let_in(websocket: WebSocket, carrier: CarrierKind, account_id: str, token: str) -> None:

@@ -16,7 +16,7 @@ from tandem.carriers.plivo import content_type, traits
 from tandem.carriers.seen import Seen
 from tandem.carriers.table import PLIVO, CarrierKind
 from tandem.carriers.xml_answer import XmlAnswer
-from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away
+from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away, without_values
 from tandem.settings import PlivoAccount, Settings
 from tandem.switchboard import Refusal, Switchboard
 
@@ -137,7 +137,7 @@ async def _verified(
     route = request.url.path
     if not verdict.genuine or verdict.form is None:
         request.app.state.metrics.webhooks.labels(route, "403").inc()
-        log.warning("webhook refused", route=route, reason=verdict.reason, signed_url=verdict.url)
+        log.warning("webhook refused", route=route, reason=verdict.reason, signed_url=without_values(verdict.url))
         raise HTTPException(403)
     request.app.state.metrics.webhooks.labels(route, "200").inc()
     try:

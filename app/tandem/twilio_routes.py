@@ -10,7 +10,7 @@ from tandem.carriers import twilio_webhook as webhook
 from tandem.carriers.forms import Form
 from tandem.carriers.table import TWILIO
 from tandem.carriers.xml_answer import XmlAnswer
-from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away
+from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away, without_values
 from tandem.settings import Settings, TwilioAccount
 from tandem.switchboard import Refusal, Switchboard
 
@@ -159,7 +159,7 @@ async def _verified(request: Request, settings: Settings, account: TwilioAccount
     if not verdict.genuine or verdict.form is None:
         code = 404 if account.demo else 403
         request.app.state.metrics.webhooks.labels(route, str(code)).inc()
-        log.warning("webhook refused", route=route, reason=verdict.reason, signed_url=verdict.url)
+        log.warning("webhook refused", route=route, reason=verdict.reason, signed_url=without_values(verdict.url))
         raise HTTPException(code)
     request.app.state.metrics.webhooks.labels(route, "200").inc()
     return verdict.form
