@@ -47,7 +47,15 @@ from tandem_providers.events import (
 )
 from tandem_providers.provider import Capabilities, Provider, Session
 from tandem_providers.session import WebSocketProvider
-from tandem_providers.table import AzureRealtime, GeminiLive, OpenAICompatible, OpenAILive, OpenAIRealtime, XAIRealtime
+from tandem_providers.table import (
+    AzureRealtime,
+    DeepgramAgent,
+    GeminiLive,
+    OpenAICompatible,
+    OpenAILive,
+    OpenAIRealtime,
+    XAIRealtime,
+)
 
 __all__ = [
     "AudioChunk",
@@ -59,6 +67,7 @@ __all__ = [
     "Command",
     "CommitTurn",
     "ConnectionFailedError",
+    "DeepgramAgent",
     "Echo",
     "Event",
     "FunctionDeclaration",

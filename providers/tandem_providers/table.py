@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tandem_providers.azure import AzureOptions
+from tandem_providers.deepgram import DeepgramOptions, DeepgramProtocol
+from tandem_providers.deepgram import capabilities as deepgram_capabilities
 from tandem_providers.echo import Echo, EchoOptions
 from tandem_providers.gemini import GeminiOptions, GeminiProtocol
 from tandem_providers.gemini import capabilities as gemini_capabilities
@@ -123,6 +125,25 @@ def _gemini(options: GeminiOptions, name: str, ready_seconds: float = PATIENCE_S
     )
 
 
+def DeepgramAgent(*, name: str = "deepgram", **options: Any) -> WebSocketProvider:
+    """Deepgram Voice Agent; takes the fields of `DeepgramOptions`.
+
+    Raises:
+        InvalidConfigError: an option is wrong.
+        TypeError: there is no such option.
+    """
+    return _deepgram(DeepgramOptions(**options), name, READY_SECONDS)
+
+
+def _deepgram(options: DeepgramOptions, name: str, ready_seconds: float = PATIENCE_SECONDS) -> WebSocketProvider:
+    return WebSocketProvider(
+        name,
+        deepgram_capabilities(options, name),
+        lambda config, leg, opening: DeepgramProtocol(options, config, leg, name, opening),
+        ready_seconds=ready_seconds,
+    )
+
+
 def _echo(options: EchoOptions, name: str) -> Echo:
     return Echo(prompts=options.prompts, name=name)
 
@@ -134,6 +155,7 @@ _ROWS: Final = (
     ProviderKind("xai", XAIOptions, _openai),
     ProviderKind("openai-compatible", OpenAICompatibleOptions, _openai),
     ProviderKind("gemini", GeminiOptions, _gemini),
+    ProviderKind("deepgram", DeepgramOptions, _deepgram),
     ProviderKind("echo", EchoOptions, _echo),
 )
 

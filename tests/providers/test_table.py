@@ -15,13 +15,17 @@ from tandem_providers.options import option_infos
 from tandem_providers.table import KINDS, ProviderKind
 
 
+PLANTED = {"think_endpoint": '{"url": "wss://planted"}', "speak": '{"provider": {"type": "planted"}}'}
+"""Options that may hold a key among other things."""
+
+
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_each_row_builds_an_instance_under_its_own_name(kind: ProviderKind) -> None:
     assert is_dataclass(kind.options)
     infos = option_infos(kind.options)
     assert infos, "options are declared with `option`"
     assert all(info.help for info in infos.values())
-    keys = {name: "planted" for name, info in infos.items() if info.secret}
+    keys = {name: PLANTED.get(name, "planted") for name, info in infos.items() if info.secret}
     keys |= {each.name: "wss://example.com" for each in fields(kind.options) if each.default is MISSING}
     provider = kind.build(kind.options(**keys), f"{kind.name}@other")
     assert provider.name == f"{kind.name}@other"
@@ -30,7 +34,7 @@ def test_each_row_builds_an_instance_under_its_own_name(kind: ProviderKind) -> N
 
 
 def test_rows_by_name_and_in_order() -> None:
-    assert list(KINDS) == ["openai", "openai-live", "azure", "xai", "openai-compatible", "gemini", "echo"]
+    assert list(KINDS) == ["openai", "openai-live", "azure", "xai", "openai-compatible", "gemini", "deepgram", "echo"]
     assert all(name == kind.name for name, kind in KINDS.items())
 
 
