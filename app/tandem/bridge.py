@@ -47,13 +47,13 @@ from tandem_codecs.convert import Converter
 from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
 from tandem_providers.detector import TurnDetector
-from tandem_providers.events import Event, ProviderWarning, SessionReady
+from tandem_providers.events import AudioChunk, Event, ProviderWarning, SessionReady
 from tandem_providers.provider import Session
 from tandem_providers.tasks import StartTask, owned_tasks
 from tandem_providers.wire import FrameSocket
 
-TICK_SECONDS = 0.04
-"""Two frames: how finely a call sees time pass while nothing else happens."""
+TICK_SECONDS = 0.1
+"""How finely a call sees time pass while nothing else happens."""
 BLOCKED_BYTES = 65_536
 """More than this in the socket's buffer: the carrier is not reading fast enough."""
 FREE_BYTES = 16_384
@@ -286,6 +286,13 @@ class Bridge:
             if type(event) is Media:
                 if self._inbound is not None:
                     event = Media(self._inbound.feed(event.audio), event.chunk, event.timestamp_ms)
+                session = self._session
+                if session is not None and not self._busy:
+                    audio = self.call.hear(event, time.monotonic())
+                    if audio is not None:
+                        if audio:
+                            session.send_audio(audio)
+                        continue
             elif type(event) is Started and not self._recognise(event):
                 return
             elif type(event) is Malformed:
@@ -328,11 +335,14 @@ class Bridge:
     # --- the provider's events (EventSink) --------------------------------------------------------
 
     def _on_provider(self, event: Event) -> None:
-        if type(event) is SessionReady and self._session is not None:
+        kind = type(event)
+        if kind is AudioChunk:
+            pass  # by far the most frequent
+        elif kind is SessionReady and self._session is not None:
             can = self._session.capabilities
             self.call.set_voice(can, None if can.hears_turns else TurnDetector())
             self._log.info("provider ready", provider=event.provider, model=event.model)
-        elif type(event) is ProviderWarning:
+        elif kind is ProviderWarning:
             self._log.warning("provider", code=event.code, message=event.message)
         self.tell(event)
 
@@ -359,15 +369,16 @@ class Bridge:
     def _obey(self, commands: list[CallCommand] | deque[CallCommand]) -> None:
         for command in commands:
             kind = type(command)
-            if kind is Hear or kind is ToProvider or kind is HoldProvider:
+            if kind is Play or kind is Mark or kind is Clear:
+                if self.socket is not None:
+                    self._to_carrier(self.socket, command)
+            elif kind is Hear or kind is ToProvider or kind is HoldProvider:
                 self._to_provider(command)
             elif kind is GiveToCarrier:
                 if self._spawn is not None:
                     self._spawn(self._give(command.departure), name="order to the carrier")  # type: ignore[union-attr]  # `kind` says so
             elif kind is End:
                 self._end(command.reason)  # type: ignore[union-attr]  # `kind` says so, at half the cost of a match
-            else:
-                self._to_carrier(command)
 
     def _to_provider(self, command: CallCommand) -> None:
         session = self._session
@@ -384,17 +395,14 @@ class Bridge:
             else:
                 session.resume()
 
-    def _to_carrier(self, command: CallCommand) -> None:
-        socket = self.socket
-        if socket is None:
-            return
+    def _to_carrier(self, socket: FrameSocket, command: CallCommand) -> None:
         if type(command) is Play:
             audio = command.audio if self._outbound is None else self._outbound.feed(command.audio)
             while len(audio) > self._longest_play:
                 self._play(socket, audio[: self._longest_play])
                 audio = audio[self._longest_play :]
             self._play(socket, audio)
-        elif isinstance(command, Mark | Clear):
+        elif type(command) is Mark or type(command) is Clear:
             for message in self._dialect.send(command):
                 socket.send_text(message)
             if type(command) is Clear:
@@ -470,7 +478,7 @@ class Bridge:
             first_audio_seconds=_round(stats.first_audio_seconds),
             caller_turns=stats.caller_turns,
             barge_ins=stats.barge_ins,
-            sent_seconds=round(counters.sent_ms / 1000, 3),
+            sent_seconds=round(call.plan.format.milliseconds(counters.sent_bytes) / 1000, 3),
             underruns=counters.underruns,
             missing_frames=arrivals.missing if arrivals else 0,
             late_frames=arrivals.late_or_twice if arrivals else 0,

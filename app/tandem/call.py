@@ -71,6 +71,9 @@ _PROMPT = "prompt:"
 """Items of ours, which no provider knows, begin with this."""
 
 
+_HEARS_NOTHING = frozenset({State.PARKED, State.ENDED})
+
+
 class Call:
     """One call. `handle` takes any event with the time it happened and answers commands, to be obeyed in order."""
 
@@ -145,6 +148,17 @@ class Call:
             return []
         handler = self._handlers.get(type(event))
         return handler(event, now) if handler is not None else []
+
+    def hear(self, media: Media, now: float) -> bytes | None:
+        """The short way of the frame that comes fifty times a second: the audio for the provider, possibly none.
+
+        None: the call is in no state for it, `handle` has to decide.
+        """
+        audio = self.audio
+        if audio is None or self._ears is not None or self._provider_gone or self.state in _HEARS_NOTHING:
+            return None
+        self._watch.last_word = now
+        return audio.accept(media, now)
 
     def finish(self, reason: EndReason) -> None:
         """It is over, whoever says so. The first reason stands."""

@@ -15,8 +15,8 @@ from tandem_codecs.format import FRAME_MS, AudioFormat
 REORDER_CHUNKS = 3
 """60 ms of frames: how far a chunk may be out of place and still be put back."""
 REORDER_SECONDS = REORDER_CHUNKS * FRAME_MS / 1000
-IDLE_SECONDS = 0.1
-"""Nothing for this long, and silence is put in."""
+IDLE_SECONDS = 0.4
+"""Nothing for this long, and silence is put in. Shorter, and a stall of the network would make the stream longer."""
 LONGEST_GAP_MS = 10_000
 """A larger jump of the carrier's clock is not believed."""
 
@@ -83,7 +83,7 @@ class CallerAudio:
         if self._early and now - self._early_since >= REORDER_SECONDS:
             self._clock = now
             return self._give_up()
-        if now - self._clock < IDLE_SECONDS:
+        if not self._filled_ms and now - self._clock < IDLE_SECONDS:
             return b""
         milliseconds = int((now - self._clock) * 1000 + 0.001) // FRAME_MS * FRAME_MS
         self._clock += milliseconds / 1000

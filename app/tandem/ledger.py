@@ -70,7 +70,7 @@ class Cut:
 class PlayoutCounters:
     """What playing cost the caller, for the log and the metrics."""
 
-    sent_ms: float = 0.0
+    sent_bytes: int = 0
     underruns: int = 0
     """The carrier ran dry in the middle of an item."""
     underrun_ms: float = 0.0
@@ -104,10 +104,16 @@ class Ledger:
     _dead_marks: deque[str] = field(default_factory=lambda: deque(maxlen=_FORGET))
     _dead_turns: deque[str] = field(default_factory=lambda: deque(maxlen=_FORGET))
     _dry_since: float | None = None
+    _plays_until: float = 0.0
+    """Before this the carrier can not have run dry."""
+    _lead: int = field(init=False)
+    _mark_every: int = field(init=False)
+    _refill: int = field(init=False)
 
-    @property
-    def _refill(self) -> int:
-        return self.format.size(min(REFILL_MS, self.lead_ms))
+    def __post_init__(self) -> None:
+        self._lead = self.format.size(self.lead_ms)
+        self._mark_every = self.format.size(MARK_EVERY_MS)
+        self._refill = self.format.size(min(REFILL_MS, self.lead_ms))
 
     # --- what is asked ----------------------------------------------------------------------------
 
@@ -161,11 +167,17 @@ class Ledger:
         elif item.cut:
             self.counters.stale_bytes += len(audio)
             return []
-        item.received += len(audio)
+        size = len(audio)
+        item.received += size
         if is_final:
             item.complete = True
-        self._held.append(_Piece(item, len(audio), audio, is_final))
-        self._held_bytes += len(audio)
+        elif size and not self._held and not self.blocked and self._sent - self._acknowledged + size <= self._lead:
+            # The short way of most audio: it may be sent as it is.
+            commands: list[CarrierCommand] = []
+            self._send(item, audio, False, now, commands)
+            return commands
+        self._held.append(_Piece(item, size, audio, is_final))
+        self._held_bytes += size
         return self._release(now)
 
     def mark_played(self, name: str, now: float) -> bool:
@@ -200,6 +212,7 @@ class Ledger:
         self._out.clear()
         self._sent = self._acknowledged = self._anchor = self._last_mark = position
         self._anchor_time = self._dry_since = None
+        self._plays_until = 0.0
         return commands, cuts
 
     def kill(self, turn_id: str) -> None:
@@ -235,7 +248,7 @@ class Ledger:
 
     def _release(self, now: float) -> list[CarrierCommand]:
         commands: list[CarrierCommand] = []
-        room = int(self.lead_ms) * self.format.bytes_per_ms - (self._sent - self.played(now))
+        room = self._lead - (self._sent - self.played(now))
         while self._held and not self.blocked:
             piece = self._held[0]
             if piece.size > room:
@@ -248,22 +261,25 @@ class Ledger:
             else:
                 self._held.popleft()
             room -= piece.size
-            self._send(piece, now, commands)
+            self._held_bytes -= piece.size
+            self._send(piece.item, piece.audio, piece.final, now, commands)
         return commands
 
-    def _send(self, piece: _Piece, now: float, commands: list[CarrierCommand]) -> None:
-        if piece.size:
-            self._note_start(piece.item, now)
-            self._held_bytes -= piece.size
-            self._sent += piece.size
-            self.counters.sent_ms += piece.size / self.format.bytes_per_ms
-            commands.append(Play(piece.audio))
-            if self._out and self._out[-1].item is piece.item:
-                self._out[-1].size += piece.size
+    def _send(self, item: ItemAudio, audio: bytes, final: bool, now: float, commands: list[CarrierCommand]) -> None:
+        size = len(audio)
+        if size:
+            if now >= self._plays_until:
+                self._note_start(item, now)
+            self._sent += size
+            self._plays_until += size / self.format.bytes_per_ms / 1000
+            self.counters.sent_bytes += size
+            commands.append(Play(audio))
+            if self._out and self._out[-1].item is item:
+                self._out[-1].size += size
             else:
-                self._out.append(_Piece(piece.item, piece.size))
+                self._out.append(_Piece(item, size))
         since_mark = self._sent - self._last_mark
-        if since_mark and (piece.final or since_mark >= MARK_EVERY_MS * self.format.bytes_per_ms):
+        if since_mark and (final or since_mark >= self._mark_every):
             self._mark_count += 1
             name = f"m{self._mark_count}"
             self._marks[name] = self._last_mark = self._sent
@@ -278,6 +294,7 @@ class Ledger:
             self.counters.underrun_ms += (now - self._dry_since) * 1000
         self._dry_since = None
         self._anchor, self._anchor_time = self._sent, now
+        self._plays_until = now
 
     def _unheard(self, item: ItemAudio) -> int:
         return sum(piece.size for piece in self._out if piece.item is item)
@@ -286,6 +303,7 @@ class Ledger:
         self._settle(position)
         self._acknowledged = self._anchor = position
         self._anchor_time = now
+        self._plays_until = now + (self._sent - position) / self.format.bytes_per_ms / 1000
         if position >= self._sent and not self._held:
             self._anchor_time = None
             self._dry_since = now

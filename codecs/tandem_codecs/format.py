@@ -6,7 +6,7 @@ All audio in Tandem is mono. Sizes are derived here and nowhere else, so no othe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -39,25 +39,25 @@ class AudioFormat:
 
     encoding: Encoding
     rate: int
+    # Worked out once: they are asked for at every frame of every call.
+    sample_bytes: int = field(init=False, repr=False, compare=False)
+    """Bytes of one sample."""
+    bytes_per_ms: int = field(init=False, repr=False, compare=False)
+    """Bytes of one millisecond; always whole."""
+    frame_bytes: int = field(init=False, repr=False, compare=False)
+    """Bytes of one 20 ms frame."""
 
     def __post_init__(self) -> None:
         if self.rate <= 0 or self.rate % 1000:
             raise ValueError(f"sample rate must be a positive multiple of 1000 Hz, not {self.rate}")
-
-    @property
-    def sample_bytes(self) -> int:
-        """Bytes of one sample."""
-        return _SAMPLE_BYTES[self.encoding]
-
-    @property
-    def bytes_per_ms(self) -> int:
-        """Bytes of one millisecond; always whole."""
-        return self.rate // 1000 * _SAMPLE_BYTES[self.encoding]
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one 20 ms frame."""
-        return self.bytes_per_ms * FRAME_MS
+        sample_bytes = _SAMPLE_BYTES[self.encoding]
+        per_ms = self.rate // 1000 * sample_bytes
+        for name, value in (
+            ("sample_bytes", sample_bytes),
+            ("bytes_per_ms", per_ms),
+            ("frame_bytes", per_ms * FRAME_MS),
+        ):
+            object.__setattr__(self, name, value)  # the class is frozen; this is still its making
 
     def milliseconds(self, size: int) -> float:
         """How long `size` bytes of this format last."""

@@ -69,11 +69,12 @@ def test_waiting_for_a_frame_ends_by_the_clock_when_nothing_else_comes() -> None
 def test_a_carrier_that_sends_nothing_while_the_caller_is_silent_is_filled_by_the_clock() -> None:
     listener = ears()
     listener.accept(frame(1, at=0), 10.0)
-    assert listener.tick(10.08) == b""
-    assert listener.tick(10.12) == SILENCE * 6
-    assert listener.tick(10.30) == SILENCE * 9
-    # 400 ms were not sent; 300 ms of them are filled already
-    assert listener.accept(frame(2, at=420), 10.42) == SILENCE * 5 + frame(2).audio
+    assert listener.tick(10.38) == b""
+    assert listener.tick(10.42) == SILENCE * 21
+    assert listener.tick(10.52) == SILENCE * 5
+    # 600 ms were not sent; 520 ms of them are filled already
+    assert listener.accept(frame(2, at=620), 10.62) == SILENCE * 4 + frame(2).audio
+    assert listener.tick(10.90) == b""
 
 
 def test_audio_delayed_by_the_network_is_never_thrown_away() -> None:
