@@ -270,8 +270,12 @@ class Bridge:
             what = "The keys could not be sent." if isinstance(order, Keys) else "The transfer could not be made."
             self.returned(moved=False, news=f"{what} The caller is still on the line.", stream_goes_on=True)
             return
-        if isinstance(order, Keys) and not self.carrier.traits.keys_end_stream:
-            self.returned(moved=False, stream_goes_on=True)
+        traits = self.carrier.traits
+        if isinstance(order, Keys):
+            if not traits.keys_end_stream:
+                self.returned(moved=False, stream_goes_on=True)
+        elif traits.moves_when_socket_closes and self.socket is not None:
+            self.socket.close(1000, "transfer")
 
     # --- the carrier's socket (FrameReceiver) -----------------------------------------------------
 

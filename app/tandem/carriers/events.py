@@ -127,5 +127,7 @@ class CarrierTraits:
     """The longest piece of audio that one message may play."""
     keys_end_stream: bool = False
     """Playing keys to the far end takes the call out of its media stream; a new one follows."""
+    moves_when_socket_closes: bool = False
+    """A transfer that was ordered begins only when we close the media socket."""
     says_stop: bool = True
     """A `stop` ends the stream. Where there is none, the socket's clean close says that the caller has hung up."""
