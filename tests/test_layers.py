@@ -36,6 +36,7 @@ PURE = [
     "tandem_providers/events.py",
     "tandem_providers/fallback.py",
     "tandem_providers/frames.py",
+    "tandem_providers/gemini*.py",
     "tandem_providers/openai*.py",
     "tandem_providers/options.py",
     "tandem_providers/responses.py",
