@@ -23,6 +23,11 @@ from tandem.switchboard import Refusal, Switchboard
 NONCE_SECONDS = 600.0
 """A signature has no time in it: so long a request that comes again is known for a repeat."""
 
+RING_SECONDS = 30
+"""How long somebody else's telephone rings, if nothing is said."""
+_APOLOGY = "Sorry, we can not take your call right now. Please try again later."
+_NOT_REACHED = {"busy": "is busy", "no-answer": "did not answer", "timeout": "did not answer"}
+
 log = logs.get(__name__)
 router = APIRouter(tags=["plivo"])
 
@@ -50,7 +55,18 @@ async def voice(request: Request) -> Response:
     verdict, call = await _verified(request, settings, account)
     if call.over:  # an application without a hangup URL tells its answer URL
         return _over(app, call)
-    bridge = _placed(app, request.query_params.get("session", ""), call)
+    asked = request.query_params
+    if "transfer" in asked:
+        ring = asked.get("ring", "")
+        return _xml(
+            webhook.dial(
+                asked["transfer"],
+                caller_id=asked.get("as", ""),
+                ring_seconds=int(ring) if ring.isascii() and ring.isdigit() else RING_SECONDS,
+                after_url=asked.get("after") or f"{settings.origin}/plivo/status?after=transfer",
+            )
+        )
+    bridge = _placed(app, asked.get("session", ""), call)
     if bridge is None:
         if not _is_news(app, verdict) and _board(app).by_call(call.call_id) is None:
             log.warning("a call that was asked about before is over", call_id=call.call_id)
@@ -60,25 +76,30 @@ async def voice(request: Request) -> Response:
         if isinstance(taken, Refusal):
             return _xml(webhook.busy())
         bridge = taken
-    return _xml(
-        webhook.stream_answer(
-            stream_url(settings, bridge),
-            content_type=content_type(bridge.carrier.traits.formats[0]),
-            status_url=f"{settings.origin}/plivo/status",
-            session=bridge.identity.session,
-        )
+    return _xml(stream_of(settings, bridge))
+
+
+def stream_of(settings: Settings, bridge: Bridge) -> XmlAnswer:
+    """The document that streams this call to us."""
+    return webhook.stream_answer(
+        stream_url(settings, bridge),
+        content_type=content_type(bridge.carrier.traits.formats[0]),
+        status_url=f"{settings.origin}/plivo/status",
+        session=bridge.identity.session,
     )
 
 
 @router.post("/plivo/status")
 async def status(request: Request) -> Response:
-    """What Plivo tells of a call's end and of its stream."""
+    """What Plivo tells of a call's end and of its stream; with `after=transfer`, of somebody else who was called."""
     app: FastAPI = request.app
     settings: Settings = app.state.settings
     _, call = await _verified(request, settings, _account(settings))
+    bridge = _board(app).by_call(call.call_id)
+    if request.query_params.get("after") == "transfer" and call.dialled:
+        return _xml(_after_transfer(settings, bridge, call.dialled))
     if not call.stream_event:
         return _over(app, call) if call.over else _xml(webhook.empty())
-    bridge = _board(app).by_call(call.call_id)
     match call.stream_event:
         case "failed":
             log.error("plivo could not stream", call_id=call.call_id, problem=call.stream_reason)
@@ -106,6 +127,21 @@ async def media(websocket: WebSocket, token: str) -> None:
     signed = webhook.upgrade_signed_as(path, settings.origin, account.auth_token, dict(websocket.headers))
     log.info("plivo opens a media socket", signed_as=signed.replace(token, "TOKEN") or "nothing known")
     await let_in(websocket, carrier_of(account), account.auth_id, token)
+
+
+def _after_transfer(settings: Settings, bridge: Bridge | None, outcome: str) -> XmlAnswer:
+    """The other side has answered, has hung up, or never answered: then the caller is still ours."""
+    if outcome in ("answered", "completed") and bridge is not None:
+        bridge.returned(moved=True)
+    if outcome in ("answered", "told"):
+        return webhook.empty()
+    if outcome == "completed":
+        return webhook.hangup()
+    if bridge is None or not bridge.wants_stream:
+        return webhook.speak_and_hangup(_APOLOGY)
+    why = _NOT_REACHED.get(outcome, "could not be reached")
+    bridge.returned(moved=False, news=f"The transfer did not work: the other side {why}.")
+    return stream_of(settings, bridge)
 
 
 def _account(settings: Settings) -> PlivoAccount:

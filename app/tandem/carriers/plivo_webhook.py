@@ -226,6 +226,9 @@ _STREAM_EVENTS: Final = {
 """Events of a stream in both of the documented spellings, in lower case, to one word of ours."""
 
 
+_DIAL_ACTIONS: Final = {"answer": "answered", "connected": "answered"}
+
+
 @dataclass(frozen=True, slots=True)
 class VoiceRequest:
     """What a webhook says of a call. Numbers are people: they do not print."""
@@ -242,11 +245,15 @@ class VoiceRequest:
     stream_event: str = ""
     """Set when it is told of a stream: started, stopped, failed, degraded, played, cleared, or Plivo's own word."""
     stream_reason: str = ""
+    dialled: str = ""
+    """What becomes of somebody else whom the call is put through to: `answered` or `told` (of no consequence)
+    meanwhile; when that is over, and what next is asked, `completed`, `busy`, `failed`, `timeout`, `no-answer` or
+    `cancel`."""
 
     @property
     def over(self) -> bool:
-        """The call, not only a stream, has ended."""
-        return self.status in _OVER and not self.stream_event
+        """The call, not only a stream or somebody whom it was put through to, has ended."""
+        return self.status in _OVER and not self.stream_event and not self.dialled
 
 
 def voice_request(form: Form) -> VoiceRequest:
@@ -255,7 +262,7 @@ def voice_request(form: Form) -> VoiceRequest:
     Raises:
         ValueError: it has no usable CallUUID, so there is no call to speak of.
     """
-    call_id = form.get("CallUUID")
+    call_id = form.get("DialALegUUID") or form.get("CallUUID")
     if not _CALL_UUID.fullmatch(call_id):
         raise ValueError("CallUUID is missing or no UUID")
     event = form.get("Event")
@@ -269,12 +276,18 @@ def voice_request(form: Form) -> VoiceRequest:
         cause=" ".join(part for part in (form.get("HangupCauseCode"), form.get("HangupCauseName")) if part),
         stream_event=_STREAM_EVENTS.get(event.lower(), event) if "StreamID" in form else "",
         stream_reason=form.get("StatusReason"),
+        dialled=_DIAL_ACTIONS.get(action, "told") if (action := form.get("DialAction")) else form.get("DialStatus"),
     )
 
 
 def number(text: str) -> str:
     """A telephone number with its plus sign, which Plivo leaves out; anything else as it is."""
     return f"+{text}" if _DIGITS.fullmatch(text) else text
+
+
+def bare(text: str) -> str:
+    """The same in Plivo's spelling."""
+    return text.removeprefix("+")
 
 
 # What we answer
@@ -318,6 +331,18 @@ def speak_and_hangup(text: str) -> XmlAnswer:
     speak = ET.Element("Speak")
     speak.text = clean(text)
     return document(speak, ET.Element("Hangup"))
+
+
+def dial(to: str, *, caller_id: str, ring_seconds: int, after_url: str) -> XmlAnswer:
+    """Put the caller through to a number or SIP URI. `after_url` is told when the other side answers, and asked what
+    next when it did not, or has hung up."""
+    outer = ET.Element("Dial", timeout=str(ring_seconds), action=clean(after_url), method="POST", redirect="true")
+    outer.attrib.update(callbackUrl=clean(after_url), callbackMethod="POST")
+    if caller_id:
+        outer.set("callerId", clean(bare(caller_id)))
+    inner = ET.SubElement(outer, "User" if to.startswith(("sip:", "sips:")) else "Number")
+    inner.text = clean(bare(to))
+    return document(outer, ET.Element("Hangup"))
 
 
 def empty() -> XmlAnswer:

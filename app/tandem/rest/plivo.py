@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from tandem.carriers.plivo_webhook import bare
 from tandem.rest.http import CarrierHttp, Patience
 from tandem.rest.port import CarrierApiError, OutboundCall, Transfer
 
@@ -62,8 +63,8 @@ class PlivoApi:
     async def place(self, call: OutboundCall) -> str:
         """Dial; see `CarrierApi`. The answer is a request's id: webhooks say it as `RequestUUID`."""
         body: dict[str, Any] = {
-            "from": _bare(call.from_),
-            "to": _bare(call.to),
+            "from": bare(call.from_),
+            "to": bare(call.to),
             "answer_url": call.answer_url,
             "answer_method": "POST",
             "hangup_url": call.status_url,
@@ -94,8 +95,7 @@ class PlivoApi:
     async def transfer(self, call_id: str, transfer: Transfer) -> None:
         """Begin to move the call; see `CarrierApi`. Plivo fetches what to do once our media socket has closed."""
         wish = {"transfer": transfer.to, "as": transfer.caller_id, "ring": str(transfer.ring_seconds)}
-        url = f"{self._voice_url}?{urlencode({**wish, 'after': transfer.after_url})}"
-        await self.redirect(call_id, url)
+        await self.redirect(call_id, f"{self._voice_url}?{urlencode({**wish, 'after': transfer.after_url})}")
 
     async def redirect(self, call_id: str, url: str) -> None:
         """Have Plivo fetch from `url` what to do with the call from now on."""
@@ -115,7 +115,7 @@ class PlivoApi:
 
     async def number(self, number: str) -> Number | None:
         """The account's number; None when it has no such."""
-        data = await self._read(f"/Number/{quote(_bare(number), safe='')}/")
+        data = await self._read(f"/Number/{quote(bare(number), safe='')}/")
         if data is None:
             return None
         application = _text(data, "application").rstrip("/").rpartition("/")[2]
@@ -153,7 +153,7 @@ class PlivoApi:
     async def set_application(self, number: str, application_id: str) -> None:
         """Have a number lead to an application."""
         body = {"app_id": application_id}
-        await self._http.call("POST", f"/Number/{quote(_bare(number), safe='')}/", json=body, again=True)
+        await self._http.call("POST", f"/Number/{quote(bare(number), safe='')}/", json=body, again=True)
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -183,11 +183,6 @@ def explain(body: Any) -> tuple[str, str]:
     if isinstance(words, dict):
         words = " ".join(f"{name}: {value}" for name, value in words.items())
     return "", str(words)
-
-
-def _bare(number: str) -> str:
-    """As Plivo writes numbers: without the plus sign. SIP URIs stay as they are."""
-    return number.removeprefix("+")
 
 
 def _text(data: dict[str, Any], name: str) -> str:

@@ -175,13 +175,17 @@ class _Call:
             self._tell("answered")
 
     async def _dial(self, element: Dial) -> list[Element]:
-        """Somebody else is called; nobody takes the call, unless the plan says so."""
+        """Somebody else is called; nobody takes the call, unless it is `completed`: then both talk for a moment."""
         self._tell("said", f"dials {element.to}")
         self.live.dialled.append(element.to)
         status = self.live.dial_status
+        fields = {"DialALegUUID": self.live.call_id, "DialRingStatus": "true"}
+        if element.callback and status == "completed":
+            answered = {**fields, "DialBLegUUID": str(uuid.uuid4()), "DialAction": "answer", "DialBLegStatus": "answer"}
+            await self._callback(element.callback, "DialAnswer", answered)
         if not element.action:
             return []
-        fields = {"DialStatus": status, "DialALegUUID": self.live.call_id, "DialRingStatus": "true"}
+        fields["DialStatus"] = status
         if element.redirect:
             return await self._webhooks.ask(element.action, "POST", fields)
         await self._callback(element.action, "DialAction", fields)

@@ -46,7 +46,11 @@ class Dial:
     caller_id: str = ""
     seconds: float = 120.0
     action: str = ""
+    """Asked what next when it is over."""
     redirect: bool = True
+    """What `action` answers is obeyed."""
+    callback: str = ""
+    """Told when the other side answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ _ATTRIBUTES: Final = {
     "Speak": {"voice", "language", "loop"},
     "Wait": {"length", "silence", "minSilence", "beep"},
     "Redirect": {"method"},
-    "Dial": {"callerId", "timeout", "action", "method", "redirect"},
+    "Dial": {"callerId", "timeout", "action", "method", "redirect", "callbackUrl", "callbackMethod"},
     "Hangup": {"reason", "schedule"},
 }  # fmt: skip
 
@@ -160,13 +164,14 @@ def _stream(url: str, given: Mapping[str, str], plain: bool) -> Stream:
 def _dial(element: ET.Element, given: Mapping[str, str]) -> Dial:
     if len(element) != 1 or element[0].tag not in ("Number", "User") or not (element[0].text or "").strip():
         raise AnswerError(INVALID, "<Dial> needs one <Number> or <User>")
-    action = given.get("action", "")
+    action, callback = given.get("action", ""), given.get("callbackUrl", "")
     return Dial(
         to=(element[0].text or "").strip(),
         caller_id=given.get("callerId", ""),
         seconds=_seconds(given.get("timeout", "120")),
         action=_web_url(action) if action else "",
         redirect=given.get("redirect", "true") == "true",
+        callback=_web_url(callback) if callback else "",
     )
 
 
