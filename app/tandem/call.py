@@ -155,7 +155,9 @@ class Call:
         None: the call is in no state for it, `handle` has to decide.
         """
         audio = self.audio
-        if audio is None or self._ears is not None or self._provider_gone or self.state in _HEARS_NOTHING:
+        if audio is None or self._provider_gone or self.state in _HEARS_NOTHING:
+            return None
+        if self._ears is not None or self._spare_ears is not None:
             return None
         self._watch.last_word = now
         return audio.accept(media, now)
