@@ -29,13 +29,13 @@ def openai_at(simulator: OpenAISimulator) -> dict[str, str]:
 
 async def test_r27_a_call_that_never_ends_is_ended_with_a_goodbye() -> None:
     async with OpenAISimulator(voice="tone:440", seconds=30.0) as simulator:
-        async with tandem(openai_at(simulator), MAX_CALL_SECONDS="1") as server:
+        async with tandem(openai_at(simulator), MAX_CALL_SECONDS="0.5") as server:
             report = await place_call(server.plan(hang_up=None, seconds=6))
             assert report.ended_by == "server"
             record = await server.result(report.call_sid)
             assert record["result"] == "max_duration"
             goodbye = len(prompt("goodbye").audio) / MULAW_8K.rate
-            assert 1.0 + min(goodbye, 2.0) - 0.2 <= record["seconds"] <= 1.0 + 2.3
+            assert 0.5 + min(goodbye, 2.0) - 0.2 <= record["seconds"] <= 0.5 + 2.3
             assert report.clears == 1, "what the agent was saying stops for the goodbye"
         session = await simulator.session(1)
         await session.closed()
@@ -72,8 +72,8 @@ async def test_r28_a_caller_who_speaks_is_not_silent() -> None:
         tandem(openai_at(simulator), SILENCE_SECONDS="1") as server,
     ):
         words = hum(1000, 200)
-        turns = [Turn(words, At(ms)) for ms in (100, 900, 1700)]
-        report = await place_call(server.plan(audio=turns, hang_up=At(2300), seconds=5))
+        turns = [Turn(words, At(ms)) for ms in (100, 800, 1500)]
+        report = await place_call(server.plan(audio=turns, hang_up=At(1900), seconds=5))
         assert report.ended_by == "caller"
 
 

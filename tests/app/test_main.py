@@ -47,7 +47,7 @@ async def _reveals_nothing(running: Child) -> None:
 
 async def test_plain_asgi_in_this_process_is_heard_by_the_simulated_carrier() -> None:
     async with tandem(plain=True) as server:
-        report = await place_call(server.plan(audio=speech(), hang_up=At(2500), seconds=8))
+        report = await place_call(server.plan(audio=speech(), hang_up=At(1200), seconds=8))
         assert report.went_well, report
         assert report.clears == 1, "the caller spoke into the greeting"
         assert report.underruns == 0
