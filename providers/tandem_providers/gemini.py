@@ -46,6 +46,8 @@ _LATE: Final = PCM16_16K.size(2_000)
 """How long voice of a turn that was interrupted may still come, if the server does not tell its end."""
 _ANSWER: Final = PCM16_16K.size(10_000)
 """A wish to speak that nothing came of after this long is forgotten."""
+_PROVEN: Final = PCM16_16K.size(10_000)
+"""A session that was good for as long is a good one, whatever ends it."""
 _VANISHED: Final = PCM16_16K.size(20_000)
 """A turn that nothing came of for so long counts as dropped once something else wants to be said."""
 
@@ -341,7 +343,14 @@ class GeminiProtocol:
 
     def closed(self, code: int, reason: str) -> ProviderError | None:
         """What the end of the socket means."""
-        return classify_close(code, reason, provider=self._name, ready=self._ready, resuming=bool(self._opening.resume))
+        return classify_close(
+            code,
+            reason,
+            provider=self._name,
+            ready=self._ready,
+            proven=self._ready and self._heard >= _PROVEN,
+            resuming=bool(self._opening.resume) and not self._ready,
+        )
 
 
 def _written(command: SendText) -> str:

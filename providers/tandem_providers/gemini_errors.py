@@ -49,11 +49,14 @@ _LONGEST_REASON: Final = 500
 _SECRET: Final = re.compile(r"AIza[\w-]+|auth_tokens/[\w-]+|ya29\.[\w.-]+|((?:access_)?(?:key|token)=)[^&\s]+")
 
 
-def classify_close(code: int, reason: str, *, provider: str, ready: bool, resuming: bool = False) -> ProviderError:
+def classify_close(
+    code: int, reason: str, *, provider: str, ready: bool, proven: bool = False, resuming: bool = False
+) -> ProviderError:
     """What a close by the far end means.
 
-    A session that had worked and is then told that its request was wrong, as happens around function calls, is over
-    but says nothing against a new one: `SessionClosedError`.
+    A session that has worked for a while (`proven`) and is then told that its request was wrong, as happens around
+    function calls, is over but says nothing against a new one: `SessionClosedError`. One that is told so at once would
+    be told so again.
     """
     kind, word = next(((kind, word) for pattern, kind, word in _REASONS if pattern.search(reason)), (None, ""))
     if kind is None:
@@ -64,7 +67,7 @@ def classify_close(code: int, reason: str, *, provider: str, ready: bool, resumi
     elif kind is SessionClosedError and not ready:
         kind = ProviderUnavailableError
     elif kind is InvalidConfigError and word in _OF_THE_REQUEST:
-        if ready:
+        if proven:
             kind = SessionClosedError
         elif resuming:
             kind, word = ProviderUnavailableError, RESUME_REFUSED

@@ -326,7 +326,7 @@ async def end_of(simulator: GeminiSimulator, **options: Any) -> ProviderError:
         ("model-not-found", InvalidConfigError),
         ("quota=connect", RateLimitedError),
         ("close-after-ready=1000", SessionClosedError),
-        ("close-after-ready=1007", SessionClosedError),
+        ("close-after-ready=1007", InvalidConfigError),
         ("close-after-ready=1008", ProviderUnavailableError),
         ("close-after-ready=1011", ProviderUnavailableError),
         ("close-mid-response=1008", ProviderUnavailableError),

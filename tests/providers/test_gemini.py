@@ -457,6 +457,10 @@ def test_the_end_is_told_by_how_the_socket_closed() -> None:
     error = play.protocol.closed(1007, "Request contains an invalid argument.")
     assert isinstance(error, InvalidConfigError)
     assert error.provider == "gemini"
+    play = Play()
+    assert isinstance(play.protocol.closed(1008, ""), InvalidConfigError)
+    play.listen(10_000).silence()
+    assert isinstance(play.protocol.closed(1008, ""), SessionClosedError)
     assert isinstance(
         Play().protocol.closed(1011, "Deadline expired before operation could complete."), SessionClosedError
     )

@@ -48,9 +48,14 @@ DEADLINE = "Deadline expired before operation could complete."
 )  # fmt: skip
 def test_closes(code: int, reason: str, before: type[Exception], after: type[Exception] | None, word: str) -> None:
     for ready, kind in ((False, before), (True, after or before)):
-        error = classify_close(code, reason, provider="gemini", ready=ready)
+        error = classify_close(code, reason, provider="gemini", ready=ready, proven=ready)
         assert type(error) is kind
         assert (error.status, error.code, error.provider) == (code, word, "gemini")
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1007, ARGUMENT), (1008, UNSUPPORTED), (1008, "")])
+def test_a_complaint_at_the_first_words_would_come_again(code: int, reason: str) -> None:
+    assert isinstance(classify_close(code, reason, provider="g", ready=True), InvalidConfigError)
 
 
 def test_an_empty_account_and_too_much_at_once_are_told_apart() -> None:

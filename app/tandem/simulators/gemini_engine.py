@@ -108,7 +108,8 @@ class Engine:
         return self._outlet.run_due(now)
 
     def _take(self, message: dict[str, Any]) -> None:
-        if self._options.record and "audio" not in message.get("realtimeInput", {}):
+        heard = message.get("realtimeInput")
+        if self._options.record and not (isinstance(heard, dict) and "audio" in heard):
             self.record.received.append(message)
         MESSAGE(message, "")
         if len(message) != 1:
