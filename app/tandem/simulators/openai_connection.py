@@ -165,6 +165,6 @@ class Connection:
 def reset(connection: ServerConnection) -> None:
     """Cut the connection such that the far end sees a reset, not an end."""
     raw = connection.transport.get_extra_info("socket")
-    if raw is not None:
+    if raw is not None and not connection.transport.is_closing():
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.transport.abort()
