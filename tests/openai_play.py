@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from openai.types.beta.realtime import RealtimeClientEvent as BetaClientEvent
 from openai.types.realtime import RealtimeClientEvent, RealtimeServerEvent
 from pydantic import BaseModel, TypeAdapter
 
@@ -23,8 +24,11 @@ from tandem_providers.provider import FRESH, Opening
 
 _SERVER: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 _CLIENT: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
+_BETA_CLIENT: TypeAdapter[Any] = TypeAdapter(BetaClientEvent)
 
 Message = dict[str, Any]
+Judge = Callable[[bytes], Message]
+"""Reads a message of ours, and complains of what the server would not know."""
 
 
 def server(type_: str, **fields: Any) -> bytes:
@@ -41,7 +45,22 @@ def raw(**fields: Any) -> bytes:
 
 def client(message: bytes) -> Message:
     """A message of ours, read by the vendor's library."""
-    event = _CLIENT.validate_json(message)
+    return _judged(message, _CLIENT)
+
+
+def beta_client(message: bytes) -> Message:
+    """A message of ours, read by what the vendor's library still knows of the protocol as it was before."""
+    return _judged(message, _BETA_CLIENT)
+
+
+def any_client(message: bytes) -> Message:
+    """A message of ours to somebody who has no library."""
+    content: Message = json.loads(message)
+    return content
+
+
+def _judged(message: bytes, judge: TypeAdapter[Any]) -> Message:
+    event = judge.validate_json(message)
     _nothing_unknown(event, event.type)
     content: Message = json.loads(message)
     assert content["type"] == event.type
@@ -121,19 +140,22 @@ class Play:
         leg: AudioFormat = MULAW_8K,
         ready: bool = True,
         opening: Opening = FRESH,
+        kind: type[Any] = OpenAIOptions,
+        judge: Judge = client,
         **options: Any,
     ) -> None:
-        self.protocol = OpenAIProtocol(
-            OpenAIOptions(**{"api_key": "sk-test", **options}), config or ProcessConfig(), leg, "openai", opening
-        )
+        """`kind`: the options of another member of the family."""
+        given = {"api_key": "sk-test", **options}
+        self.protocol = OpenAIProtocol(kind(**given), config or ProcessConfig(), leg, "openai", opening)
+        self.judge = judge
         self.leg = leg
         self.dialogue: list[str] = []
         self._unread: list[Event | Message] = []
         if ready:
             (message,) = self.protocol.outgoing()
-            self.session = client(message)["session"]
+            self.session = judge(message)["session"]
             assert self.protocol.receive(server("session.created", session={"type": "realtime"})) == []
-            (event,) = self.protocol.receive(server("session.updated", session=self.session))
+            (event,) = self.protocol.receive(raw(type="session.updated", session=self.session))
             assert isinstance(event, SessionReady)
             self._collect([], self.protocol.outgoing())
 
@@ -177,7 +199,7 @@ class Play:
 
     def _collect(self, events: list[Event], messages: list[bytes]) -> None:
         self._unread += events
-        self._unread += [client(message) for message in messages]
+        self._unread += [self.judge(message) for message in messages]
 
 
 _APPEND = b'{"type":"input_audio_buffer.append"'

@@ -8,8 +8,7 @@ a round trip is saved. The session is ready once the server has taken the update
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -26,13 +25,12 @@ from tandem_providers.commands import (
     ToolResult,
 )
 from tandem_providers.config import ProcessConfig
-from tandem_providers.errors import InvalidConfigError, ProviderError
+from tandem_providers.errors import ProviderError
 from tandem_providers.events import (
     AudioChunk,
     Event,
     ProviderWarning,
     RawEvent,
-    ResumeHandle,
     SessionClosed,
     SessionReady,
     UserSpeechStarted,
@@ -52,7 +50,7 @@ from tandem_providers.openai_options import OpenAIOptions
 from tandem_providers.openai_profile import RealtimeOptions, make_dial
 from tandem_providers.openai_reader import Reader
 from tandem_providers.openai_say import forced_words, say_body
-from tandem_providers.openai_session import capabilities, plan_session, session_capabilities, session_ready
+from tandem_providers.openai_session import capabilities, plan_session, session_capabilities
 from tandem_providers.openai_turns import NO_ITEM
 from tandem_providers.openai_writer import Writer, encode
 from tandem_providers.provider import FRESH, Dial, Opening
@@ -89,7 +87,6 @@ class OpenAIProtocol:
         self.bad_audio = 0
         """Audio messages that were no base64 and had to be dropped."""
         self._name = name
-        self._opening = opening
         self._setup = options.setup(name)
         self._profile = self._setup.profile
         self._plan = plan_session(self._setup, config, leg, name)
@@ -108,12 +105,10 @@ class OpenAIProtocol:
         )
         self._reader = Reader(name, self._profile, self._arbiter)
         self._writer = Writer(self._profile, self._reader.turns, self._arbiter)
-        self._negotiation = Negotiation(self._plan, self._writer)
+        self._negotiation = Negotiation(self._setup, self._plan, opening, name, self._writer)
         self._ready = False
         self._ended: SessionClosed | None = None
         self._later: list[Event] = []
-        self._created: Mapping[str, Any] = {}
-        self._conversation = ""
         self._commits = 0
         self._input = self._plan.input_format
         self._output = self._plan.output_format
@@ -195,19 +190,10 @@ class OpenAIProtocol:
 
     def _read(self, event: wire.AnyEvent) -> list[Event]:
         match event:
-            case wire.SessionCreated():
-                self._created = event.session
-                self._negotiation.told(event.session)
-                return []
-            case wire.SessionUpdated():
-                return self._session_taken(event.session)
-            case wire.InputCleared():
-                return self._session_taken(None) if self._negotiation.probed() else []
+            case wire.SessionCreated() | wire.SessionUpdated() | wire.ConversationCreated() | wire.InputCleared():
+                return self._opened(self._negotiation.hear(event))
             case wire.ErrorEvent():
                 return self._error(event.error)
-            case wire.ConversationCreated():
-                self._negotiation.told({})
-                return self._conversation_created(event.conversation.id)
             case _:
                 if isinstance(event, wire.OUTPUT):
                     self._alive = self._heard
@@ -256,28 +242,12 @@ class OpenAIProtocol:
             case _:
                 assert_never(event)
 
-    def _session_taken(self, session: Mapping[str, Any] | None) -> list[Event]:
-        """The server has taken the session in, and shows it; None: it does not say what it made of it."""
-        if self._ready:
-            return []
-        events = session_ready(session or {}, self._created, self._plan, self._setup, self._name)
-        ready = events[0]
-        if isinstance(ready, SessionReady):
+    def _opened(self, events: list[Event]) -> list[Event]:
+        if events and isinstance(ready := events[0], SessionReady):
             self._ready = True
             self._input, self._output = ready.input_format, ready.output_format
             self._longest_frame = self._input.size(_LONGEST_FRAME_MS)
-            if not self._opening.resume or self._conversation != self._opening.resume:
-                for turn in self._opening.history:
-                    self._writer.memory(turn)
-            if session is None:
-                message = f"the server does not say what it made of the session; {self._input} is taken for granted"
-                events.append(ProviderWarning("session_unconfirmed", message))
         return events
-
-    def _conversation_created(self, conversation_id: str) -> list[Event]:
-        """The name of the conversation, by which some providers let it go on in a later session."""
-        self._conversation = conversation_id
-        return [ResumeHandle(conversation_id)] if self._profile.resume_query and conversation_id else []
 
     def _speech_started(self, event: wire.SpeechStarted) -> list[Event]:
         self._arbiter.speech_started(self._now)
@@ -294,7 +264,9 @@ class OpenAIProtocol:
         code, type_, event_id = error.code or "", error.type or "", error.event_id or ""
         message = f"{error.message or ''} ({error.param})" if error.param else error.message or ""
         if not self._ready:
-            return self._error_before_ready(error, message)
+            return self._opened(self._negotiation.refused(error, message))
+        if self._negotiation.was_answer(error):
+            return []
         if is_fatal(code, type_):
             word = code if is_fatal(code) else type_
             return [SessionClosed(classify(word, type_, message, provider=self._name), reason=word)]
@@ -308,13 +280,6 @@ class OpenAIProtocol:
             self._writer.cancelling = ("", "")
             return self._reader.drop(turn_id, "cancelled")
         return [ProviderWarning(code or type_ or "error", presentable(message))]
-
-    def _error_before_ready(self, error: wire.ErrorBody, message: str) -> list[Event]:
-        if self._negotiation.is_about_probe(error):
-            return self._session_taken(None) if self._negotiation.probed() else []
-        otherwise = InvalidConfigError
-        failure = classify(error.code or "", error.type or "", message, provider=self._name, otherwise=otherwise)
-        return self._negotiation.refused(error, failure)
 
     # Out
 
@@ -410,10 +375,13 @@ class OpenAIProtocol:
         """When the active response is given up unless something comes of it, in bytes heard."""
         arbiter, profile = self._arbiter, self._profile
         turn = self._reader.turns.find(arbiter.active)
-        if turn is None or not (profile.drops_responses or arbiter.waiting):
+        if turn is None:
             return math.inf
-        is_settled = profile.calls_by_arguments and turn.called and not turn.open_calls
-        return self._alive + self._input.size(_SETTLED_MS if is_settled else profile.vanish_ms)
+        if profile.calls_by_arguments and turn.called and not turn.open_calls:
+            return self._alive + self._input.size(_SETTLED_MS)
+        if profile.drops_responses or arbiter.waiting:
+            return self._alive + self._input.size(profile.vanish_ms)
+        return math.inf
 
     @property
     def _now(self) -> float:

@@ -252,7 +252,8 @@ OUTPUT: Final = (
     ArgumentsDone,
 )
 """Signs that a response is going on."""
-AnyEvent = SessionCreated | SessionUpdated | ConversationCreated | InputCleared | ErrorEvent | ConversationEvent
+OpeningEvent = SessionCreated | SessionUpdated | ConversationCreated | InputCleared
+AnyEvent = OpeningEvent | ErrorEvent | ConversationEvent
 
 NAMES: Final = frozenset(str(kind.__struct_config__.tag) for kind in AnyEvent.__args__)
 AUDIO_NAMES: Final = frozenset({"response.output_audio.delta", "response.audio.delta"})
