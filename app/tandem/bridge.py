@@ -339,14 +339,18 @@ class Bridge:
     # --- the provider's events (EventSink) --------------------------------------------------------
 
     def _on_provider(self, event: Event) -> None:
-        kind = type(event)
-        if kind is AudioChunk:
-            pass  # by far the most frequent
-        elif kind is SessionReady and self._session is not None:
+        if type(event) is AudioChunk:
+            socket = self.socket
+            short = self._outbound is None and not self._busy and socket is not None
+            if short and len(event.audio) <= self._longest_play and self.call.passes(event, time.monotonic()):
+                socket.send_text(self._dialect.play(event.audio))  # type: ignore[union-attr]  # `short` says it is there
+                self.frames_out += 1
+                return
+        elif type(event) is SessionReady and self._session is not None:
             can = self._session.capabilities
             self.call.set_voice(can, None if can.hears_turns else TurnDetector())
             self._log.info("provider ready", provider=event.provider, model=event.model)
-        elif kind is ProviderWarning:
+        elif type(event) is ProviderWarning:
             self._log.warning("provider", code=event.code, message=event.message)
         self.tell(event)
 
@@ -401,7 +405,9 @@ class Bridge:
 
     def _to_carrier(self, socket: FrameSocket, command: CallCommand) -> None:
         if type(command) is Play:
-            audio = command.audio if self._outbound is None else self._outbound.feed(command.audio)
+            audio = command.audio
+            if self._outbound is not None:
+                audio = self._outbound.feed(audio)
             while len(audio) > self._longest_play:
                 self._play(socket, audio[: self._longest_play])
                 audio = audio[self._longest_play :]

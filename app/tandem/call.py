@@ -89,6 +89,8 @@ class Call:
         self.silence = SilenceWatch(plan.silence_seconds, now)
         self.end_reason: EndReason | None = None
         self.ended_at: float | None = None
+        self._plain = False
+        """Nothing has happened since the last piece of agent audio, and another like it has only to be played."""
         self._attached_at: float | None = None
         self._leaving: Leaving | None = None
         self._departure: Depart | None = None
@@ -144,6 +146,7 @@ class Call:
     def handle(self, event: CallEvent, now: float) -> list[CallCommand]:
         """Something happened. Events that need no action here (warnings, tool calls) answer nothing."""
         self._time = now
+        self._plain = False
         if self.state is State.ENDED:
             return []
         handler = self._handlers.get(type(event))
@@ -324,6 +327,13 @@ class Call:
         never_ready = before is State.CONNECTING
         return self._apologise(EndReason.PROVIDERS_FAILED if never_ready else EndReason.PROVIDER_LOST, now)
 
+    def passes(self, event: AudioChunk, now: float) -> bool:
+        """The short way of the agent's audio: True when it may be played as it is, and that is all there is to do.
+
+        False: nothing was done, `handle` has to decide.
+        """
+        return self._plain and not event.is_final and self.ledger.passes(len(event.audio), event.item_id, now)
+
     def _agent_audio(self, event: AudioChunk, now: float) -> list[CallCommand]:
         commands: list[CallCommand] = []
         if self._cut_when_it_speaks:
@@ -335,11 +345,13 @@ class Call:
         if commands:
             if self._speech_stopped_at is not None or self.stats.first_audio_seconds is None:
                 self._note_first_audio(now)
-            self._words_have_begun()
+            if self._words_by or self._leaving is not None:
+                self._words_have_begun()
         if not self._provider_held and self.ledger.overfull:
             self._provider_held = True
             self._spare_ears = self._spare_ears or TurnDetector()
             commands.append(HoldProvider(True))
+        self._plain = not (self._duplex or self._words_by or self._leaving is not None or event.is_final)
         return commands
 
     def _in_duplex(self, audio: bytes, now: float) -> bytes:

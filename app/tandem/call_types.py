@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from msgspec import Struct
+
 from tandem.carriers.events import CarrierCommand, CarrierEvent
 from tandem_codecs.format import AudioFormat
 from tandem_providers.commands import Command
@@ -148,8 +150,7 @@ CallEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Hear:
+class Hear(Struct, frozen=True, gc=False):
     """The caller's voice, for the provider."""
 
     audio: bytes

@@ -64,6 +64,11 @@ class CallerAudio:
             return media.audio
         if chunk == self._expected:
             self._clock = now
+            at = media.timestamp_ms
+            if at is not None and at == self._next_ms and not self._filled_ms and not self._early:
+                self._expected = chunk + 1  # as it should be, and nearly always is
+                self._next_ms = at + len(media.audio) // self.format.bytes_per_ms
+                return media.audio
             audio = self._pass(media)
             return audio if not self._early else audio + self._drain()
         if chunk < self._expected or chunk in self._early:

@@ -106,11 +106,15 @@ class Ledger:
     _dry_since: float | None = None
     _plays_until: float = 0.0
     """Before this the carrier can not have run dry."""
+    _tail: _Piece | None = None
+    """The piece of `_out` that audio of the same item can simply be added to."""
+    _byte_seconds: float = field(init=False)
     _lead: int = field(init=False)
     _mark_every: int = field(init=False)
     _refill: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self._byte_seconds = 0.001 / self.format.bytes_per_ms
         self._lead = self.format.size(self.lead_ms)
         self._mark_every = self.format.size(MARK_EVERY_MS)
         self._refill = self.format.size(min(REFILL_MS, self.lead_ms))
@@ -153,6 +157,26 @@ class Ledger:
         return item.received // self.format.bytes_per_ms
 
     # --- what happens -----------------------------------------------------------------------------
+
+    def passes(self, size: int, item_id: str, now: float) -> bool:
+        """The short way of a further piece of the item that is being sent.
+
+        True: it is accounted for and may go to the carrier as it is. False: nothing was done, `append` has to decide.
+        """
+        tail = self._tail
+        if tail is None or tail.item.item_id != item_id or self._held or self.blocked:
+            return False
+        sent = self._sent + size
+        if sent - self._acknowledged > self._lead or sent - self._last_mark >= self._mark_every:
+            return False
+        if now >= self._plays_until:
+            self._note_start(tail.item, now)
+        tail.item.received += size
+        tail.size += size
+        self._sent = sent
+        self._plays_until += size * self._byte_seconds
+        self.counters.sent_bytes += size
+        return True
 
     def append(
         self, audio: bytes, item_id: str, turn_id: str, content_index: int, is_final: bool, now: float
@@ -213,12 +237,14 @@ class Ledger:
         self._sent = self._acknowledged = self._anchor = self._last_mark = position
         self._anchor_time = self._dry_since = None
         self._plays_until = 0.0
+        self._tail = None
         return commands, cuts
 
     def kill(self, turn_id: str) -> None:
         """Nothing of this turn shall play any more, whenever it arrives."""
         if turn_id and turn_id not in self._dead_turns:
             self._dead_turns.append(turn_id)
+        self._tail = None
 
     def tick(self, now: float) -> list[CarrierCommand]:
         """Time passed: send what the lead now allows, give up on marks that never came."""
@@ -271,13 +297,15 @@ class Ledger:
             if now >= self._plays_until:
                 self._note_start(item, now)
             self._sent += size
-            self._plays_until += size / self.format.bytes_per_ms / 1000
+            self._plays_until += size * self._byte_seconds
             self.counters.sent_bytes += size
             commands.append(Play(audio))
-            if self._out and self._out[-1].item is item:
-                self._out[-1].size += size
+            tail = self._tail
+            if tail is not None and tail.item is item:
+                tail.size += size
             else:
-                self._out.append(_Piece(item, size))
+                self._tail = _Piece(item, size)
+                self._out.append(self._tail)
         since_mark = self._sent - self._last_mark
         if since_mark and (final or since_mark >= self._mark_every):
             self._mark_count += 1
@@ -314,7 +342,8 @@ class Ledger:
             piece.item.heard += size
             piece.size -= size
         while self._out and not self._out[0].size:
-            self._out.popleft()
+            if self._out.popleft() is self._tail:
+                self._tail = None
         self._acknowledged = max(self._acknowledged, position)
 
     def _progress(self, position: int) -> Iterator[tuple[_Piece, int]]:

@@ -2,12 +2,15 @@
 
 Times named `..._ms` are positions in the session's audio as the provider counts them. Text of an event is what the
 provider said, unedited. A new kind of event is added here only together with something that emits it.
+The kind that comes with every piece of audio is a `Struct`, which is made several times as fast.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from tandem_codecs.format import AudioFormat
 from tandem_providers.errors import ProviderError
@@ -27,8 +30,7 @@ class SessionReady:
     """Unix time at which the provider will end the session, if it said so."""
 
 
-@dataclass(frozen=True, slots=True)
-class AudioChunk:
+class AudioChunk(Struct, frozen=True, gc=False):
     """A piece of the agent's voice, in the session's output format."""
 
     audio: bytes
@@ -51,6 +53,9 @@ class Transcript:
     turn_id: str = ""
     replaces: bool = False
     """A partial that carries the whole text so far, rather than what to append."""
+    as_heard: bool = False
+    """A final one of the agent's that was interrupted: these are the words that the caller heard, as the provider
+    knows."""
 
     @property
     def role(self) -> Literal["user", "assistant"]:

@@ -6,7 +6,6 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Final
 
 from tandem_codecs.format import PCM16_24K, AudioFormat
@@ -126,8 +125,10 @@ class EventStream:
         if isinstance(chunk, AudioChunk):
             self._audio_bytes -= len(chunk.audio)
             self.dropped_audio_ms += self._leg.milliseconds(len(chunk.audio))
-            if chunk.is_final:
-                self._events[number] = replace(chunk, audio=b"")  # the news that an item is complete is not audio
+            if chunk.is_final:  # the news that an item is complete is not audio
+                self._events[number] = AudioChunk(
+                    b"", True, chunk.item_id, chunk.turn_id, chunk.content_index
+                )
             else:
                 del self._events[number]
 

@@ -1,9 +1,14 @@
-"""The vocabulary of a carrier's media stream: what it tells, and what it can be told."""
+"""The vocabulary of a carrier's media stream: what it tells, and what it can be told.
+
+The kinds that come with every piece of audio are `Struct`s, which are made several times as fast.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from tandem_codecs.format import AudioFormat
 
@@ -28,8 +33,7 @@ class Started:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(Struct, frozen=True, gc=False):
     """A piece of the caller's voice."""
 
     audio: bytes
@@ -87,8 +91,7 @@ class CarrierError:
 CarrierEvent = Connected | Started | Media | Dtmf | MarkPlayed | Cleared | Stopped | Malformed | Unknown | CarrierError
 
 
-@dataclass(frozen=True, slots=True)
-class Play:
+class Play(Struct, frozen=True, gc=False):
     """Play this audio (in the outbound format) after all that was sent before."""
 
     audio: bytes
