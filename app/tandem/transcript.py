@@ -26,6 +26,8 @@ class Entry:
     is_input: bool
     text: str = ""
     final: bool = False
+    as_heard: bool = False
+    """The text is what was heard, and must not be cut once more."""
     at: float = 0.0
     """Seconds since the call began."""
     settled: bool = False
@@ -88,6 +90,7 @@ class ConversationRecord:
             return
         entry.text = words.text if words.is_final or words.replaces else entry.text + words.text
         entry.final = entry.final or words.is_final
+        entry.as_heard = words.as_heard
 
     def settle(self) -> None:
         """A turn is over: all items there are belong to the past."""
@@ -103,7 +106,8 @@ class ConversationRecord:
                 if text := entry.text.strip():
                     lines.append(Line("caller", text, entry.at, settled=entry.settled))
             elif (audio := heard.get(key)) is not None and audio.heard_ms > 0 and entry.text:
-                text = heard_text(entry.text, audio) or _NO_WORD
+                heard_of_it = entry.text.strip() if entry.as_heard else heard_text(entry.text, audio)
+                text = heard_of_it or _NO_WORD
                 lines.append(Line("agent", text, entry.at, audio.heard_ms, audio.cut, entry.settled))
         return lines
 

@@ -50,6 +50,7 @@ from tandem_providers.session import WebSocketProvider
 from tandem_providers.table import (
     AzureRealtime,
     DeepgramAgent,
+    ElevenLabsAgent,
     GeminiLive,
     OpenAICompatible,
     OpenAILive,
@@ -69,6 +70,7 @@ __all__ = [
     "ConnectionFailedError",
     "DeepgramAgent",
     "Echo",
+    "ElevenLabsAgent",
     "Event",
     "FunctionDeclaration",
     "GeminiLive",

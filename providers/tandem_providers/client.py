@@ -71,15 +71,16 @@ class Client:
         *,
         leg: AudioFormat = MULAW_8K,
         history: History | None = None,
+        opening: Opening = FRESH,
     ) -> AsyncIterator[Conversation]:
         """A session at once, to be spoken to while providers are still being tried.
 
         Events: warnings of failed attempts, `SessionReady` when one has taken it, and in every case one
         `SessionClosed` as the last; its error has all `attempts` when none took it. Between, `ProviderLost` and a
         further `SessionReady` tell that it changed hands. `history` is asked what a successor shall remember; without
-        it, that is what was transcribed. Leaving the body ends the session.
+        it, that is what was transcribed. `opening` is what the first one begins with. Leaving the body ends it all.
         """
-        async with self._offer(config, on_event, leg, history) as session:
+        async with self._offer(config, on_event, leg, history, opening) as session:
             yield session
 
     @asynccontextmanager

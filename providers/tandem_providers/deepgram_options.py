@@ -63,7 +63,7 @@ class DeepgramOptions:
     speak: str | Mapping[str, Any] | Sequence[Any] | None = option(
         "DEEPGRAM_SPEAK", default=None, secret=True, help="JSON with the vendor's `speak`, for voices of other vendors"
     )
-    mip_opt_out: bool | str = option(
+    mip_opt_out: bool = option(
         "DEEPGRAM_MIP_OPT_OUT", default=False, help="keep calls out of the vendor's model improvement program"
     )
 

@@ -57,6 +57,8 @@ class Opening:
     history: tuple[HistoryTurn, ...] = ()
     resume: str = ""
     """The last handle of a `ResumeHandle` of the *same* provider instance; wins over `history` where it is accepted."""
+    greeting: str = ""
+    """First words that a `Say` will ask for: some agents can only be given them before they begin."""
 
 
 FRESH = Opening()

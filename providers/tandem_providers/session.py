@@ -34,6 +34,7 @@ from tandem_providers.provider import (
     FRESH,
     Binary,
     Capabilities,
+    Dial,
     EventSink,
     KeepsTime,
     Opening,
@@ -49,6 +50,8 @@ from tandem_providers.wire import FrameSocket, HandshakeRefused, open_socket
 
 MakeProtocol = Callable[[ProcessConfig, AudioFormat, Opening], WireProtocol]
 """Makes the protocol of one session for a leg of that format. Raises `InvalidConfigError`."""
+Locate = Callable[[Dial], Awaitable[Dial]]
+"""The address of one connection where it has to be fetched first. Raises any `ProviderError`."""
 Authorise = Callable[[], Awaitable[Mapping[str, str]]]
 """Headers for one connection where they have to be fetched first, such as a token. Raises any `ProviderError`."""
 
@@ -67,7 +70,7 @@ class WebSocketProvider:
     """A provider that is reached over a WebSocket.
 
     `connect_seconds` is for DNS, TCP, TLS and handshake; `ready_seconds` for all until the session is ready.
-    `authorise` is asked before each connection for headers that the protocol can't know.
+    `authorise` is asked before each connection for headers that the protocol can't know, `locate` for its address.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class WebSocketProvider:
         ready_seconds: float = READY_SECONDS,
         tool_seconds: float = TOOL_SECONDS,
         authorise: Authorise | None = None,
+        locate: Locate | None = None,
     ) -> None:
         self.name = name
         self.capabilities = capabilities
@@ -88,6 +92,7 @@ class WebSocketProvider:
         self._ready_seconds = ready_seconds
         self._tool_seconds = tool_seconds
         self._authorise = authorise
+        self._locate = locate
         self._sessions: set[SocketSession] = set()
 
     def check(self, config: ProcessConfig, *, leg: AudioFormat = PCM16_24K) -> None:
@@ -112,7 +117,7 @@ class WebSocketProvider:
             session.tools = ToolRunner(config, start_task, session.send, session.warn, seconds=self._tool_seconds)
             self._sessions.add(session)
             try:
-                await session.open(self._connect_seconds, self._ready_seconds, self._authorise)
+                await session.open(self._connect_seconds, self._ready_seconds, self._authorise, self._locate)
                 yield session
             finally:
                 self._sessions.discard(session)
@@ -211,7 +216,13 @@ class SocketSession:
 
     # Lifetime
 
-    async def open(self, connect_seconds: float, ready_seconds: float, authorise: Authorise | None = None) -> None:
+    async def open(
+        self,
+        connect_seconds: float,
+        ready_seconds: float,
+        authorise: Authorise | None = None,
+        locate: Locate | None = None,
+    ) -> None:
         """Connect and wait until the session is ready.
 
         Raises:
@@ -224,6 +235,9 @@ class SocketSession:
             if authorise is not None:
                 async with asyncio.timeout_at(deadline):
                     dial = replace(dial, headers={**dial.headers, **await authorise()})
+            if locate is not None:
+                async with asyncio.timeout_at(deadline):
+                    dial = await locate(dial)
             connect_seconds = min(connect_seconds, deadline - loop.time())
             self._socket = await open_socket(dial, self, connect_seconds=connect_seconds)
         except Exception as error:

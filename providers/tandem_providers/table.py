@@ -10,6 +10,10 @@ from tandem_providers.azure import AzureOptions
 from tandem_providers.deepgram import DeepgramOptions, DeepgramProtocol
 from tandem_providers.deepgram import capabilities as deepgram_capabilities
 from tandem_providers.echo import Echo, EchoOptions
+from tandem_providers.elevenlabs import ElevenLabsOptions, ElevenLabsProtocol
+from tandem_providers.elevenlabs import capabilities as elevenlabs_capabilities
+from tandem_providers.elevenlabs_auth import SignedUrls
+from tandem_providers.elevenlabs_options import SIGNED_URL
 from tandem_providers.gemini import GeminiOptions, GeminiProtocol
 from tandem_providers.gemini import capabilities as gemini_capabilities
 from tandem_providers.gemini_options import needs_credentials
@@ -144,6 +148,26 @@ def _deepgram(options: DeepgramOptions, name: str, ready_seconds: float = PATIEN
     )
 
 
+def ElevenLabsAgent(*, name: str = "elevenlabs", **options: Any) -> WebSocketProvider:
+    """An agent of ElevenLabs Agents; takes the fields of `ElevenLabsOptions`.
+
+    Raises:
+        InvalidConfigError: an option is wrong.
+        TypeError: there is no such option.
+    """
+    return _elevenlabs(ElevenLabsOptions(**options), name, READY_SECONDS)
+
+
+def _elevenlabs(options: ElevenLabsOptions, name: str, ready_seconds: float = PATIENCE_SECONDS) -> WebSocketProvider:
+    return WebSocketProvider(
+        name,
+        elevenlabs_capabilities(options, name),
+        lambda config, leg, opening: ElevenLabsProtocol(options, config, leg, name, opening),
+        ready_seconds=ready_seconds,
+        locate=SignedUrls(options, name) if options.auth == SIGNED_URL else None,
+    )
+
+
 def _echo(options: EchoOptions, name: str) -> Echo:
     return Echo(prompts=options.prompts, name=name)
 
@@ -156,6 +180,7 @@ _ROWS: Final = (
     ProviderKind("openai-compatible", OpenAICompatibleOptions, _openai),
     ProviderKind("gemini", GeminiOptions, _gemini),
     ProviderKind("deepgram", DeepgramOptions, _deepgram),
+    ProviderKind("elevenlabs", ElevenLabsOptions, _elevenlabs),
     ProviderKind("echo", EchoOptions, _echo),
 )
 

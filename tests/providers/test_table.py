@@ -14,7 +14,6 @@ from tandem_providers import Client, Echo, InvalidConfigError, OpenAIRealtime, P
 from tandem_providers.options import option_infos
 from tandem_providers.table import KINDS, ProviderKind
 
-
 PLANTED = {"think_endpoint": '{"url": "wss://planted"}', "speak": '{"provider": {"type": "planted"}}'}
 """Options that may hold a key among other things."""
 
@@ -34,7 +33,17 @@ def test_each_row_builds_an_instance_under_its_own_name(kind: ProviderKind) -> N
 
 
 def test_rows_by_name_and_in_order() -> None:
-    assert list(KINDS) == ["openai", "openai-live", "azure", "xai", "openai-compatible", "gemini", "deepgram", "echo"]
+    assert list(KINDS) == [
+        "openai",
+        "openai-live",
+        "azure",
+        "xai",
+        "openai-compatible",
+        "gemini",
+        "deepgram",
+        "elevenlabs",
+        "echo",
+    ]
     assert all(name == kind.name for name, kind in KINDS.items())
 
 
