@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, assert_never
+from typing import Any
 
 from tandem.call_state import BEFORE_STREAM, Move, State, moved
 from tandem.call_types import (
+    Answered,
     Attached,
     CallCommand,
     CallEvent,
@@ -22,6 +21,8 @@ from tandem.call_types import (
     HangUp,
     Hear,
     HoldProvider,
+    MachineFound,
+    Outbound,
     Returned,
     SocketBlocked,
     SocketLost,
@@ -32,13 +33,19 @@ from tandem.call_types import (
 from tandem.caller_audio import CallerAudio
 from tandem.carrier_watch import CarrierWatch
 from tandem.carriers.events import Dtmf, Malformed, Mark, MarkPlayed, Media, Started, Stopped
+from tandem.duplex import DuplexVoice
+from tandem.ears import Ears
 from tandem.leaving import WORDS_SECONDS, Leaving
 from tandem.ledger import Ledger
+from tandem.length import WRAP_UP, LengthWatch
+from tandem.machine import MESSAGE_SECONDS, MachineWatch
+from tandem.outset import Outset
+from tandem.parking import Parking
 from tandem.silence import SilenceWatch
-from tandem.transcript import ConversationRecord, Heard, Line, history_of
-from tandem_codecs.level import is_loud
-from tandem_providers.commands import CancelResponse, CommitTurn, PlaybackReport, Purpose, Say, SendDtmf, SendText
-from tandem_providers.detector import SpeechStarted, SpeechStopped, TurnDetector
+from tandem.stream_watch import StreamWatch
+from tandem.transcript import ConversationRecord, Line, history_of
+from tandem_providers.commands import CancelResponse, CommitTurn, Purpose, Say, SendDtmf, SendText
+from tandem_providers.detector import TurnDetector
 from tandem_providers.events import (
     AudioChunk,
     HangupRequested,
@@ -56,21 +63,10 @@ from tandem_providers.events import (
 )
 from tandem_providers.provider import Capabilities, HistoryTurn
 
-_BAD_FRAMES = 5
-_BAD_FRAME_WINDOW = 10.0
 _STALE_AFTER_SECONDS = 2.0
 _KEEP_WHEN_BLOCKED_MS = 2000
-_CUSHION_MS = 120
-"""What is kept ahead of a voice that comes at the pace of speech, against the network's unevenness."""
-_DUPLEX_QUIET_SECONDS = 0.6
-_WRAP_UP_SECONDS = 30.0
-_WRAP_UP = (
-    "This call reaches its time limit in 30 seconds and will then be ended. Bring the conversation to a friendly close."
-)
 _PROMPT = "prompt:"
 """Items of ours, which no provider knows, begin with this."""
-
-
 _HEARS_NOTHING = frozenset({State.PARKED, State.ENDED})
 
 
@@ -79,7 +75,7 @@ class Call:
 
     def __init__(self, plan: CallPlan, now: float) -> None:
         self.plan = plan
-        self.state = State.RINGING
+        self.state = State.RINGING if plan.outbound is None else State.DIALLING
         self.opened_at = self._time = now
         self.started_at: float | None = None
         self.stats = CallStats()
@@ -91,27 +87,20 @@ class Call:
         self.ended_at: float | None = None
         self._plain = False
         """Nothing has happened since the last piece of agent audio, and another like it has only to be played."""
-        self._attached_at: float | None = None
         self._leaving: Leaving | None = None
-        self._departure: Depart | None = None
-        """What the call waits to be given to the carrier for."""
-        self._away: Depart | None = None
-        """What the carrier has the call for."""
-        self._away_until = self._words_by = 0.0
-        self._news = ""
+        self._parking = Parking()
+        placed = plan.outbound or Outbound()
+        self._outset = Outset(plan.greeting, placed.listen_first)
+        self._machine = MachineWatch(placed.machine, placed.message, plan.format)
+        self._stream = StreamWatch(plan, now, dialling=plan.outbound is not None)
+        self._length = LengthWatch(plan.max_seconds)
         self._turn = ""
-        self._ears: TurnDetector | None = None
-        self._spare_ears: TurnDetector | None = None
-        """For while the provider is not read: its word that the caller speaks waits behind its audio."""
-        self._provider_gone = False
-        self._provider_held = False
-        self._text_in = self._duplex = False
-        self._lost_at = self._loud_until = now
+        self._ears = Ears()
+        self._provider_gone = self._provider_held = self._text_in = self._asked_to_wait = False
+        self._duplex: DuplexVoice | None = None
+        self._lost_at = now
         self._cut_when_it_speaks = self._owes_words = self._caller_spoke = False
-        self._speech_stopped_at: float | None = None
-        self._asked_to_wait = self._wrap_up_said = False
         self._watch = CarrierWatch(plan.carrier_gone_seconds, now)
-        self._bad_times: deque[float] = deque(maxlen=_BAD_FRAMES)
         self._handlers: dict[type, Callable[[Any, float], list[CallCommand]]] = {
             Media: self._media,
             AudioChunk: self._agent_audio,
@@ -130,7 +119,9 @@ class Call:
             Attached: self._attached,
             Started: self._started,
             Stopped: self._stopped,
-            CallOver: lambda _event, _now: self._end(EndReason.CALLER_HUNG_UP),
+            CallOver: self._call_over,
+            Answered: self._answered,
+            MachineFound: self._machine_found,
             Depart: self._depart,
             Returned: self._returned,
             Tell: self._tell_provider,
@@ -160,7 +151,7 @@ class Call:
         audio = self.audio
         if audio is None or self._provider_gone or self.state in _HEARS_NOTHING:
             return None
-        if self._ears is not None or self._spare_ears is not None:
+        if self._ears.open or self._machine.deaf:
             return None
         self._watch.last_word = now
         return audio.accept(media, now)
@@ -174,14 +165,7 @@ class Call:
 
     def lines(self, now: float) -> list[Line]:
         """The conversation as heard so far."""
-        return self.record.lines(
-            {
-                key: Heard(
-                    self.ledger.heard_ms(item, now), self.ledger.received_ms(item), item.complete or item.cut, item.cut
-                )
-                for key, item in self.ledger.items.items()
-            }
-        )
+        return self.record.lines(self.ledger.heard(now))
 
     def history(self, now: float) -> tuple[HistoryTurn, ...]:
         """What was said in finished turns, as heard: what a successor shall remember. Later words come as audio."""
@@ -190,7 +174,7 @@ class Call:
     # --- the carrier ------------------------------------------------------------------------------
 
     def _attached(self, _event: Attached, now: float) -> list[CallCommand]:
-        self._attached_at = now
+        self._stream.attached_at = now
         self._watch.heard(now)
         return []
 
@@ -211,7 +195,7 @@ class Call:
         self.ledger.blocked = False
         commands: list[CallCommand] = [*self.ledger.tick(now)]
         if commands:
-            self._note_first_audio(now)
+            self.stats.note_audio(now, self.started_at)
         if failed:
             commands += self._apologise(EndReason.PROVIDERS_FAILED, now)
         return commands
@@ -225,20 +209,13 @@ class Call:
     def _hear(self, audio: bytes, now: float) -> list[CallCommand]:
         if not audio or self._provider_gone or self.state is State.PARKED:
             return []
-        ears = self._ears or self._spare_ears
-        if ears is None:
-            return [Hear(audio)]
+        audio = self._machine.hear(audio, now)
         commands: list[CallCommand] = [Hear(audio)]
-        for heard in ears.feed(audio):
-            match heard:
-                case SpeechStarted():
-                    commands += self._speech_started(UserSpeechStarted(), now)
-                case SpeechStopped() if ears is self._spare_ears:
-                    pass  # the provider says so itself, only later
-                case SpeechStopped():
-                    commands += [*self._speech_stopped(UserSpeechStopped(), now), ToProvider(CommitTurn())]
-                case _:
-                    assert_never(heard)
+        for heard in self._ears.feed(audio):
+            if isinstance(heard, UserSpeechStarted):
+                commands += self._speech_started(heard, now)
+            else:
+                commands += [*self._speech_stopped(heard, now), ToProvider(CommitTurn())]
         return commands
 
     def _mark_played(self, event: MarkPlayed, now: float) -> list[CallCommand]:
@@ -258,10 +235,7 @@ class Call:
 
     def _malformed(self, event: Malformed, now: float) -> list[CallCommand]:
         self.stats.count_bad(event.reason)
-        self._bad_times.append(now)
-        if len(self._bad_times) == _BAD_FRAMES and now - self._bad_times[0] <= _BAD_FRAME_WINDOW:
-            return self._end(EndReason.BAD_STREAM)
-        return []
+        return self._end(EndReason.BAD_STREAM) if self._watch.bad_frame(now) else []
 
     def _stopped(self, _event: Stopped, _now: float) -> list[CallCommand]:
         if self.state is State.PARKED:
@@ -291,14 +265,14 @@ class Call:
         if recovering:
             self._asked_to_wait = False
             return [ToProvider(Say(Purpose.RESUME))] if self._owes_words else []
-        self.stats.ready_seconds = now - self.opened_at
-        return [ToProvider(Say(Purpose.GREETING, self.plan.greeting))]
+        self.stats.ready_seconds = now - self._stream.since
+        return [*self._leave_message(now)] if self._machine.found else [*self._outset.ready()]
 
     def set_voice(self, can: Capabilities, ears: TurnDetector | None = None) -> None:
         """Who speaks for the agent now; `ears` when that provider does not hear turns itself."""
-        self._ears = ears
-        self._text_in = can.text_in
-        self._duplex = can.turn_model == "duplex"
+        self._ears.own = ears
+        self._text_in = self._outset.text_in = can.text_in
+        self._duplex = DuplexVoice(self.plan.format, self._time) if can.turn_model == "duplex" else None
         self.silence.trust_speech = not can.transcribes
 
     def _provider_lost(self, event: ProviderLost, now: float) -> list[CallCommand]:
@@ -324,8 +298,8 @@ class Call:
         if self.state is not State.LEAVING or before is State.LEAVING:
             self._words_have_begun()  # or never will
             return []
-        never_ready = before is State.CONNECTING
-        return self._apologise(EndReason.PROVIDERS_FAILED if never_ready else EndReason.PROVIDER_LOST, now)
+        why = EndReason.PROVIDERS_FAILED if before is State.CONNECTING else EndReason.PROVIDER_LOST
+        return self._apologise(why, now)
 
     def passes(self, event: AudioChunk, now: float) -> bool:
         """The short way of the agent's audio: True when it may be played as it is, and that is all there is to do.
@@ -339,41 +313,26 @@ class Call:
         if self._cut_when_it_speaks:
             self._cut_when_it_speaks = False
             commands += self.ledger.clear(now)[0]
-        audio = event.audio if not self._duplex else self._in_duplex(event.audio, now)
+        audio = event.audio if self._duplex is None else self._duplex.pad(event.audio, self.ledger, now)
         item = event.item_id or event.turn_id
         commands += self.ledger.append(audio, item, event.turn_id, event.content_index, event.is_final, now)
         if commands:
-            if self._speech_stopped_at is not None or self.stats.first_audio_seconds is None:
-                self._note_first_audio(now)
-            if self._words_by or self._leaving is not None:
+            if self.stats.answer_due:
+                self.stats.note_audio(now, self.started_at)
+            if self._parking.words_by or self._leaving is not None:
                 self._words_have_begun()
         if not self._provider_held and self.ledger.overfull:
             self._provider_held = True
-            self._spare_ears = self._spare_ears or TurnDetector()
+            self._ears.listen_meanwhile()
             commands.append(HoldProvider(True))
-        self._plain = not (self._duplex or self._words_by or self._leaving is not None or event.is_final)
+        self._plain = not (self._duplex or self._parking.words_by or self._leaving or event.is_final)
         return commands
-
-    def _in_duplex(self, audio: bytes, now: float) -> bytes:
-        """A voice that never pauses: its loud parts are its words, and a little silence ahead evens out the network."""
-        if not self.ledger.speaking(now):
-            audio = self.plan.format.silence(_CUSHION_MS) + audio
-        if is_loud(audio, self.plan.format):
-            self._loud_until = now + (self.ledger.ahead_ms(now) + self.plan.format.milliseconds(len(audio))) / 1000
-        return audio
 
     def _agent_heard(self, now: float) -> bool:
         """Nothing of the agent is playing, waiting or being made."""
-        if self._duplex:
-            return now >= self._loud_until + _DUPLEX_QUIET_SECONDS
+        if self._duplex is not None:
+            return self._duplex.heard(now)
         return not self._turn and not self.ledger.speaking(now)
-
-    def _note_first_audio(self, now: float) -> None:
-        if self.stats.first_audio_seconds is None and self.started_at is not None:
-            self.stats.first_audio_seconds = now - self.started_at
-        if self._speech_stopped_at is not None:
-            self.stats.turn_latencies.append(now - self._speech_stopped_at)
-            self._speech_stopped_at = None
 
     def _words(self, event: Transcript, now: float) -> list[CallCommand]:
         self.record.hear(event, self._since_start(now))
@@ -393,12 +352,12 @@ class Call:
     def _speech_started(self, _event: UserSpeechStarted, now: float) -> list[CallCommand]:
         self.silence.speech_started(now)
         self._caller_spoke = True
-        self._speech_stopped_at = None
-        return [*self._stay(), *self._interrupt(now)]
+        self.stats.speech_stopped_at = None
+        return [*self._stay(), *self._interrupt(now), *self._outset.spoken_to()]
 
     def _speech_stopped(self, _event: UserSpeechStopped, now: float) -> list[CallCommand]:
         self.silence.speech_stopped(now)
-        self._speech_stopped_at = now
+        self.stats.speech_stopped_at = now
         return []
 
     def _turn_started(self, event: TurnStarted, _now: float) -> list[CallCommand]:
@@ -408,7 +367,7 @@ class Call:
     def _turn_ended(self, event: TurnEnded, now: float) -> list[CallCommand]:
         if event.turn_id == self._turn:
             self._turn = ""
-            self._spare_ears = None
+            self._ears.spare = None
         if event.status in ("completed", "interrupted") and not event.awaiting_tools:
             self.record.settle()
             self._caller_spoke = event.status == "interrupted"
@@ -431,22 +390,14 @@ class Call:
         if self.state is State.LEAVING or self.state is State.PARKED:
             return []  # what cannot be undone by speaking: the caller shall hear it to its end
         clear, cuts = self.ledger.clear(now)
-        self._spare_ears = None
+        self._ears.spare = None
         if self._turn:
             self.ledger.kill(self._turn)
         if not clear and not cuts:
             return []
         self.stats.barge_ins += 1
         commands: list[CallCommand] = [*clear]
-        commands += [
-            ToProvider(
-                PlaybackReport(
-                    cut.item.item_id, cut.item.turn_id, cut.item.content_index, cut.played_ms, cut.received_ms
-                )
-            )
-            for cut in cuts
-            if not cut.item.item_id.startswith(_PROMPT)
-        ]
+        commands += [ToProvider(cut.report) for cut in cuts if not cut.item.item_id.startswith(_PROMPT)]
         commands.append(ToProvider(CancelResponse()))
         return [*commands, *self._release_provider()]
 
@@ -457,21 +408,21 @@ class Call:
             return self._end(plan.reason)
         if self._leaving is None or self._leaving.may_stay:
             self._move(Move.LEAVE)
-            self._leaving, self._departure = plan, None
+            self._leaving, self._parking.wanted = plan, None
         return []
 
     def _stay(self) -> list[CallCommand]:
         """The caller said something while we were about to hang up politely, or to hand the call over."""
-        self._departure = None
+        self._parking.wanted = None
         if self._leaving is not None and self._leaving.may_stay and not self._provider_gone:
             self._move(Move.STAY)
             self._leaving = None
         return []
 
     def _words_have_begun(self) -> None:
-        self._words_by = 0.0
-        if self._leaving is not None and self._leaving.words_by:
-            self._leaving = replace(self._leaving, words_by=0.0)
+        self._parking.words_by = 0.0
+        if self._leaving is not None:
+            self._leaving.words_by = 0.0
 
     def _apologise(self, reason: EndReason, now: float) -> list[CallCommand]:
         """The provider is gone for good: say so, then hang up."""
@@ -489,8 +440,11 @@ class Call:
 
     def _check_leaving(self, now: float) -> list[CallCommand]:
         heard = self._agent_heard(now)
-        if self._departure is not None and self.state is State.TALKING and heard and now >= self._words_by:
-            return self._go(now)
+        if self.state is State.TALKING and self._parking.due(now, heard=heard):
+            self._move(Move.DEPART)
+            self.ledger.clear(now)
+            self.ledger.blocked = True
+            return [GiveToCarrier(self._parking.go(now))]
         if self._leaving is None or self.state is not State.LEAVING or not self._leaving.due(now, heard=heard):
             return []
         return self._end(self._leaving.reason)
@@ -501,29 +455,16 @@ class Call:
         """Give the call to the carrier once a word about it, and all before, has been heard."""
         if self.state is not State.TALKING:
             return []
-        self._departure = event
-        if event.say is None:
-            return self._check_leaving(now)
-        self._words_by = now + WORDS_SECONDS
-        return [ToProvider(Say(Purpose.MESSAGE, event.say))]
-
-    def _go(self, now: float) -> list[CallCommand]:
-        departure, self._departure = self._departure, None
-        if departure is None:
-            return []
-        self._move(Move.DEPART)
-        self._away, self._away_until = departure, now + departure.seconds
-        self.ledger.clear(now)
-        self.ledger.blocked = True
-        return [GiveToCarrier(departure)]
+        self._parking.ask(event, now)
+        return self._check_leaving(now) if event.say is None else [ToProvider(Say(Purpose.MESSAGE, event.say))]
 
     def _returned(self, event: Returned, now: float) -> list[CallCommand]:
         """How it went with the call that the carrier had: it is with somebody else, or stays with us."""
-        if self.state is not State.PARKED or self._away is None:
+        if self.state is not State.PARKED or self._parking.away is None:
             return []
         if event.moved:
             return self._end(EndReason.TRANSFERRED)
-        self._news = event.news
+        self._parking.news = event.news
         if not event.stream_goes_on:
             return []  # a new stream will start
         return self._back(now)
@@ -531,11 +472,10 @@ class Call:
     def _back(self, now: float) -> list[CallCommand]:
         """The call is ours again; the agent is told what came of it."""
         self._move(Move.START)
-        self._away = None
+        news = self._parking.back()
         self.ledger.blocked = False
         self._watch = CarrierWatch(self.plan.carrier_gone_seconds, now)
         self.silence.caller_active(now)
-        news, self._news = self._news, ""
         if self._provider_gone:
             return self._apologise(EndReason.PROVIDER_LOST, now)
         return [ToProvider(SendText(news, role="system"))] if news and self._text_in else []
@@ -551,20 +491,50 @@ class Call:
     def _play_prompt(self, name: str, audio: bytes, now: float) -> list[CallCommand]:
         item = f"{_PROMPT}{name}"
         self.ledger.items.pop(item, None)
-        self._note_first_audio(now)
+        self.stats.note_audio(now, self.started_at)
         return [*self.ledger.append(audio, item, item, 0, True, now)]
 
     def _end(self, reason: EndReason) -> list[CallCommand]:
         self.finish(reason)
         return [End(reason)]
 
+    # --- a call that we placed ----------------------------------------------------------------------
+
+    def _answered(self, _event: Answered, now: float) -> list[CallCommand]:
+        if self.state is State.DIALLING:
+            self._move(Move.ANSWERED)
+            self._stream.answered(now)
+        return []
+
+    def _call_over(self, event: CallOver, _now: float) -> list[CallCommand]:
+        return self._end(event.unanswered if self.state in BEFORE_STREAM else EndReason.CALLER_HUNG_UP)
+
+    def _machine_found(self, event: MachineFound, now: float) -> list[CallCommand]:
+        """Nobody to talk to: what was begun to be said is taken back, unless the talk shall go on all the same."""
+        self.stats.machine = True
+        if self._machine.policy == "continue" or self.state in (State.LEAVING, State.PARKED):
+            return []
+        if self._machine.policy == "hang_up":
+            return self._end(EndReason.MACHINE)
+        hush = [] if self._machine.found else self._interrupt(now) or [ToProvider(CancelResponse())]
+        self._machine.find(event.ready, now)
+        self._outset.give_up()
+        return [*hush, *self._leave_message(now)]
+
+    def _leave_message(self, now: float) -> list[CallCommand]:
+        if self.state is not State.TALKING or not self._machine.message_due(now):
+            return []
+        self._leave(Leaving(EndReason.MACHINE, by=now + MESSAGE_SECONDS, words_by=now + WORDS_SECONDS))
+        return [ToProvider(Say(Purpose.MESSAGE, self._machine.message))]
+
     # --- time -------------------------------------------------------------------------------------
 
     def _tick(self, _event: Tick, now: float) -> list[CallCommand]:
         if self.state in BEFORE_STREAM:
-            return self._wait_for_stream(now)
+            late = self._stream.late(now)
+            return self._end(late) if late is not None else []
         if self.state is State.PARKED:
-            return self._end(EndReason.CARRIER_LOST) if now >= self._away_until else []
+            return self._end(EndReason.CARRIER_LOST) if now >= self._parking.back_by else []
         commands: list[CallCommand] = [*self.ledger.tick(now), *self._release_provider()]
         if self.audio is not None:
             commands += self._hear(self.audio.tick(now), now)
@@ -574,27 +544,17 @@ class Call:
         elif self.state is State.RECOVERING:
             commands += self._ask_to_wait(self._lost_at, now)
         elif self.state is State.TALKING:
-            commands += self._watch_silence(now)
+            commands += [*self._outset.tick(now), *self._leave_message(now), *self._watch_silence(now)]
         if self.state in (State.CONNECTING, State.TALKING, State.RECOVERING):
             commands += self._watch_length(now)
         return [*commands, *self._check_leaving(now)]
 
-    def _wait_for_stream(self, now: float) -> list[CallCommand]:
-        if self._attached_at is None:
-            late = now >= self.opened_at + self.plan.stream_seconds
-            return self._end(EndReason.NO_STREAM) if late else []
-        late = now >= self._attached_at + self.plan.start_seconds
-        return self._end(EndReason.NO_START) if late else []
-
     def _watch_carrier(self, now: float) -> list[CallCommand]:
-        watch = self._watch
-        if watch.stalled(now):
-            return self._end(EndReason.CARRIER_STALLED)
-        if watch.silent(now):
-            return self._end(EndReason.CARRIER_SILENT)
-        if watch.stalled_for(now) >= _STALE_AFTER_SECONDS:
+        if (gone := self._watch.gone(now)) is not None:
+            return self._end(gone)
+        if self._watch.stalled_for(now) >= _STALE_AFTER_SECONDS:
             self.ledger.drop_oldest(_KEEP_WHEN_BLOCKED_MS)
-        probe = watch.probe(now)
+        probe = self._watch.probe(now)
         return [Mark(probe)] if probe is not None else []
 
     def _ask_to_wait(self, since: float, now: float) -> list[CallCommand]:
@@ -605,13 +565,12 @@ class Call:
         return self._play_prompt("one-moment", self.plan.prompts.one_moment, now)
 
     def _watch_silence(self, now: float) -> list[CallCommand]:
-        if not self._agent_heard(now):
+        if self._machine.deaf or not self._agent_heard(now):
             self.silence.agent_active(now)
         if self.silence.goodbye_due(now):
             end = self.silence.end_at
             leaving = Leaving(EndReason.SILENCE, by=end + 0.9, not_before=end, words_by=now + WORDS_SECONDS)
-            commands = self._leave(leaving)
-            return [*commands, ToProvider(Say(Purpose.GOODBYE))]
+            return [*self._leave(leaving), ToProvider(Say(Purpose.GOODBYE))]
         if self.silence.nudge_due(now):
             self.stats.nudges += 1
             return [ToProvider(Say(Purpose.STILL_THERE))]
@@ -620,14 +579,11 @@ class Call:
     def _watch_length(self, now: float) -> list[CallCommand]:
         if self.started_at is None:
             return []
-        left = self.started_at + self.plan.max_seconds - now
-        if left <= 0:
-            commands: list[CallCommand] = [*self.ledger.clear(now)[0]]
-            commands += self._leave(Leaving(EndReason.MAX_DURATION, by=now + 2.0))
-            return [*commands, *self._play_prompt("goodbye", self.plan.prompts.goodbye, now)]
-        if left <= _WRAP_UP_SECONDS < self.plan.max_seconds / 2 and self._text_in and not self._wrap_up_said:
-            self._wrap_up_said = True
-            return [ToProvider(SendText(_WRAP_UP, role="system", respond=False))]
+        if self._length.over(self.started_at, now):
+            clear, ended = self.ledger.clear(now)[0], self._leave(Leaving(EndReason.MAX_DURATION, by=now + 2.0))
+            return [*clear, *ended, *self._play_prompt("goodbye", self.plan.prompts.goodbye, now)]
+        if self._text_in and self._length.wrap_up_due(self.started_at, now):
+            return [ToProvider(SendText(WRAP_UP, role="system", respond=False))]
         return []
 
     def _release_provider(self) -> list[CallCommand]:

@@ -10,6 +10,9 @@ leave is a state of its own, because the last words must be *heard* before the l
     RINGING_READY ──start───────────────────────┴────────────────────┘
     RINGING_FAILED ──start──> LEAVING (apology)
 
+    DIALLING ──answered──> RINGING         we placed the call; nothing is spent on it as long as nobody answers
+    DIALLING ──start──> CONNECTING         (or the stream is there before the carrier says so)
+
     TALKING ──lost──> RECOVERING ──ready──> TALKING        a provider died, the next one takes the conversation over
     TALKING ──depart──> PARKED ──start──> TALKING          the carrier has the call for a while (transfer, keys)
 
@@ -26,6 +29,7 @@ from typing import Final
 class State(Enum):
     """Where a call is; see the module."""
 
+    DIALLING = "dialling"
     RINGING = "ringing"
     RINGING_READY = "ringing-ready"
     RINGING_FAILED = "ringing-failed"
@@ -40,6 +44,7 @@ class State(Enum):
 class Move(Enum):
     """What takes a call from one state to another."""
 
+    ANSWERED = "answered"
     START = "start"
     READY = "ready"
     FAILED = "failed"
@@ -50,6 +55,8 @@ class Move(Enum):
 
 
 MOVES: Final[dict[tuple[State, Move], State]] = {
+    (State.DIALLING, Move.ANSWERED): State.RINGING,
+    (State.DIALLING, Move.START): State.CONNECTING,
     (State.RINGING, Move.READY): State.RINGING_READY,
     (State.RINGING, Move.FAILED): State.RINGING_FAILED,
     (State.RINGING, Move.START): State.CONNECTING,
@@ -78,7 +85,7 @@ MOVES: Final[dict[tuple[State, Move], State]] = {
     (State.LEAVING, Move.LOST): State.LEAVING,
     (State.LEAVING, Move.STAY): State.TALKING,
 }
-BEFORE_STREAM: Final = frozenset({State.RINGING, State.RINGING_READY, State.RINGING_FAILED})
+BEFORE_STREAM: Final = frozenset({State.DIALLING, State.RINGING, State.RINGING_READY, State.RINGING_FAILED})
 
 
 class IllegalMove(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
 from msgspec import Struct
 
@@ -73,7 +74,23 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class CallOver:
-    """The carrier says, beside the stream, that the caller is gone."""
+    """The carrier says, beside the stream, that the caller is gone, or (a call we placed) never came."""
+
+    unanswered: EndReason = EndReason.CALLER_HUNG_UP
+    """Why, if the stream had not begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Whoever we called has picked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFound:
+    """It is an answering machine."""
+
+    ready: bool
+    """Its greeting is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +163,19 @@ class HangUp:
 
 
 CallEvent = (
-    CarrierEvent | Event | Tick | Attached | SocketLost | SocketBlocked | CallOver | HangUp | Depart | Returned | Tell
+    CarrierEvent
+    | Event
+    | Tick
+    | Attached
+    | SocketLost
+    | SocketBlocked
+    | CallOver
+    | Answered
+    | MachineFound
+    | HangUp
+    | Depart
+    | Returned
+    | Tell
 )
 
 
@@ -196,6 +225,22 @@ class CallPrompts:
     goodbye: bytes = b""
 
 
+MachinePolicy = Literal["hang_up", "leave_message", "continue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """What only a call that we place is set up with."""
+
+    ring_seconds: float = 30.0
+    listen_first: bool = False
+    """Whoever picks up speaks first."""
+    machine: MachinePolicy = "continue"
+    """What becomes of a call that an answering machine takes."""
+    message: str = ""
+    """What it is left."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallPlan:
     """What a call is set up with. Seconds unless said."""
@@ -212,6 +257,7 @@ class CallPlan:
     hold_prompt_seconds: float = 1.0
     carrier_gone_seconds: float = 10.0
     leave_seconds: float = 10.0
+    outbound: Outbound | None = None
 
 
 @dataclass(slots=True)
@@ -235,6 +281,23 @@ class CallStats:
     bad_frames: dict[str, int] = field(default_factory=dict)
     usage: dict[str, float] = field(default_factory=dict)
     close_code: int | None = None
+    machine: bool | None = None
+    """Whether an answering machine took the call; None: nobody has said so."""
+    speech_stopped_at: float | None = None
+    """The caller waits for an answer since then."""
+
+    @property
+    def answer_due(self) -> bool:
+        """The next audio of the agent is worth a note."""
+        return self.speech_stopped_at is not None or self.first_audio_seconds is None
+
+    def note_audio(self, now: float, started_at: float | None) -> None:
+        """The agent's audio begins, in a stream that began at `started_at`."""
+        if self.first_audio_seconds is None and started_at is not None:
+            self.first_audio_seconds = now - started_at
+        if self.speech_stopped_at is not None:
+            self.turn_latencies.append(now - self.speech_stopped_at)
+            self.speech_stopped_at = None
 
     def add_usage(self, used: Usage) -> None:
         for kind, amount in used.amounts.items():

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
+from tandem.call_types import EndReason
+
+BAD_FRAMES = 5
+BAD_FRAME_WINDOW = 10.0
+"""So many unreadable frames in so many seconds are no stream any more."""
 PROBE_AFTER_SECONDS = 5.0
 PROBE_EVERY_SECONDS = 2.0
 
@@ -18,6 +24,7 @@ class CarrierWatch:
     blocked_since: float | None = None
     probes: int = 0
     _probed_at: float = 0.0
+    _bad_times: deque[float] = field(default_factory=lambda: deque(maxlen=BAD_FRAMES))
 
     def heard(self, now: float) -> None:
         """The carrier said something, whatever it was."""
@@ -26,6 +33,12 @@ class CarrierWatch:
     def block(self, blocked: bool, now: float) -> None:
         """Its socket takes nothing at the moment, or takes again."""
         self.blocked_since = now if blocked else None
+
+    def gone(self, now: float) -> EndReason | None:
+        """Whether, and how, the carrier is no longer there."""
+        if self.stalled(now):
+            return EndReason.CARRIER_STALLED
+        return EndReason.CARRIER_SILENT if self.silent(now) else None
 
     def stalled(self, now: float) -> bool:
         return self.blocked_since is not None and now - self.blocked_since >= self.gone_seconds
@@ -47,3 +60,8 @@ class CarrierWatch:
         self._probed_at = now
         self.probes += 1
         return f"probe{self.probes}"
+
+    def bad_frame(self, now: float) -> bool:
+        """One that can't be read. True when that is one too many."""
+        self._bad_times.append(now)
+        return len(self._bad_times) == BAD_FRAMES and now - self._bad_times[0] <= BAD_FRAME_WINDOW

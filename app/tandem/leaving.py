@@ -12,7 +12,7 @@ TALK_MAY_GO_ON = frozenset({EndReason.SILENCE, EndReason.AGENT_HUNG_UP})
 """Reasons to leave that the caller can undo by speaking."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Leaving:
     """The plan for the end of a call."""
 

@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tandem.carriers.events import CarrierCommand, Clear, Mark, Play
+from tandem.transcript import Heard
 from tandem_codecs.format import AudioFormat
+from tandem_providers.commands import PlaybackReport
 
 MARK_EVERY_MS = 1000
 """Marks within long speech; one per delta would delay it (seen by users of the carriers)."""
@@ -64,6 +66,12 @@ class Cut:
     item: ItemAudio
     played_ms: int
     received_ms: int
+
+    @property
+    def report(self) -> PlaybackReport:
+        """The same, for the provider."""
+        item = self.item
+        return PlaybackReport(item.item_id, item.turn_id, item.content_index, self.played_ms, self.received_ms)
 
 
 @dataclass(slots=True)
@@ -152,6 +160,13 @@ class Ledger:
         if not item.cut:
             heard += sum(size for piece, size in self._progress(self.played(now)) if piece.item is item)
         return heard // self.format.bytes_per_ms
+
+    def heard(self, now: float) -> dict[str, Heard]:
+        """How much of each item was heard, for the record of the conversation."""
+        return {
+            key: Heard(self.heard_ms(item, now), self.received_ms(item), item.complete or item.cut, item.cut)
+            for key, item in self.items.items()
+        }
 
     def received_ms(self, item: ItemAudio) -> int:
         return item.received // self.format.bytes_per_ms

@@ -1,0 +1,42 @@
+"""The carrier shall have the call for a while, or has it: what for, until when, and what news it brings back. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tandem.call_types import Depart
+from tandem.leaving import WORDS_SECONDS
+
+
+@dataclass(slots=True)
+class Parking:
+    """`wanted` waits until all that is being said has been heard; `away` is what the carrier has the call for."""
+
+    wanted: Depart | None = None
+    away: Depart | None = None
+    back_by: float = 0.0
+    words_by: float = 0.0
+    """A word about it was asked for and has not begun; it is waited for until then."""
+    news: str = ""
+
+    def ask(self, departure: Depart, now: float) -> None:
+        self.wanted = departure
+        if departure.say is not None:
+            self.words_by = now + WORDS_SECONDS
+
+    def due(self, now: float, *, heard: bool) -> bool:
+        """Whether the carrier is to be given the call now. `heard`: nothing of the agent is playing or being made."""
+        return self.wanted is not None and heard and now >= self.words_by
+
+    def go(self, now: float) -> Depart:
+        """It goes."""
+        assert self.wanted is not None, "a departure was asked for"  # noqa: S101  # the caller has just seen that it is due
+        self.away, self.wanted = self.wanted, None
+        self.back_by = now + self.away.seconds
+        return self.away
+
+    def back(self) -> str:
+        """The call is ours again: the news for the agent, told once."""
+        self.away = None
+        news, self.news = self.news, ""
+        return news
