@@ -26,7 +26,7 @@ from tandem_providers.commands import (
 )
 from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import ProviderError
-from tandem_providers.events import AudioChunk, Event, ProviderWarning, RawEvent, SessionClosed, SessionReady, Usage
+from tandem_providers.events import Event, ProviderWarning, RawEvent, SessionClosed, SessionReady, Usage
 from tandem_providers.openai_errors import classify_close, presentable
 from tandem_providers.openai_live_delegation import Delegations
 from tandem_providers.openai_live_errors import classify, classify_end, is_fatal
@@ -88,17 +88,13 @@ class OpenAILiveProtocol:
     # In
 
     def receive(self, message: bytes) -> list[Event]:
-        """One message as events. The common one, audio that just goes on, takes the short way."""
+        """One message as events. The common one, more audio, takes the short way."""
         try:
             event = wire.decode(message)
         except (ValueError, RecursionError) as error:
             return self._finish(self._untyped(message, error))
-        if type(event) is wire.AudioDelta and event.start_ms is None and not self._later and self._ready:
-            audio, utterances = event.delta, self._utterances
-            end = utterances.position + self._format.milliseconds(len(audio))
-            if audio and end < utterances.wakes_at:
-                utterances.position = end
-                return [AudioChunk(audio, False, utterances.audio_id)]
+        if type(event) is wire.AudioDelta and self._ready and event.delta and not self._later:
+            return self._utterances.audio(event.delta, event.start_ms)
         return self._finish(self._read(event))
 
     def outgoing(self) -> list[bytes]:
