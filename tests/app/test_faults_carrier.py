@@ -133,10 +133,16 @@ async def raw_stream(server: Tandem, sid: str) -> AsyncIterator[RawClient]:
     """A media socket of a call that another instance admitted, without the comforts of a library."""
     dialled = server.foreign(sid)
     signed = signature(dialled.url, (), server.auth_token)
-    async with raw_client(server.settings.port) as client:
-        client.write(upgrade(f"/twilio/media/{dialled.token}", extra=f"X-Twilio-Signature: {signed}\r\n"))
-        assert (await client.head())[0] == 101
-        yield client
+    request = upgrade(f"/twilio/media/{dialled.token}", extra=f"X-Twilio-Signature: {signed}\r\n")
+    while True:
+        await until(lambda: server.board.refuse() is None)  # a busy machine's loop may be late, and say so
+        async with raw_client(server.settings.port) as client:
+            client.write(request)
+            status, _ = await client.head()
+            if status == 101:
+                yield client
+                return
+            assert status == 403
 
 
 async def drop(server: Tandem, number: int) -> None:
@@ -158,8 +164,8 @@ async def test_r10_a_thousand_dropped_sockets_leave_nothing_behind() -> None:
         await drop(server, 3)  # whatever is made once is there now
         await server.empty()
         before, open_before = tasks(), open_files()
-        for first in range(0, 1000, 50):
-            await asyncio.gather(*(drop(server, number) for number in range(first, first + 50)))
+        for first in range(0, 1000, 25):
+            await asyncio.gather(*(drop(server, number) for number in range(first, first + 25)))
         await server.empty(seconds=1)
         await until(lambda: open_files() <= open_before, seconds=1)
         assert tasks() <= before
