@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from google.genai import types
+from msgspec import Struct, structs
 
 from tandem_codecs.format import MULAW_8K, PCM16_16K
 from tandem_providers.commands import Command
@@ -183,7 +184,7 @@ def plain(event: Event) -> Event:
         if isinstance(value := getattr(event, name, None), str) and value.startswith("gemini")
     }
     short: Any = event
-    made: Event = replace(short, **changes)
+    made: Event = (structs.replace if isinstance(event, Struct) else replace)(short, **changes)
     return made
 
 

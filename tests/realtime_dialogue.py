@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 from realtime_client import Event, of, validate
@@ -12,13 +13,24 @@ from realtime_client import Event, of, validate
 from tandem.simulators.openai_engine import Engine
 from tandem.simulators.openai_outlet import UNKNOWN_EVENTS, Action, Close, Send
 from tandem.simulators.openai_script import OpenAIOptions
+from tandem.simulators.openai_tongue import Tongue
 
 
 class Dialogue:
     """One session with a clock of its own. Each event is held against the vendor's type for it."""
 
-    def __init__(self, faults: dict[str, str] | None = None, model: str = "gpt-realtime-2.1", **options: Any) -> None:
+    def __init__(
+        self,
+        faults: dict[str, str] | None = None,
+        model: str = "gpt-realtime-2.1",
+        *,
+        tongue: Tongue | None = None,
+        judge: Callable[[Event], None] = validate,
+        **options: Any,
+    ) -> None:
+        """`tongue` and `judge`: of another vendor's server, and what its events are held against."""
         self.now = 100.0
+        self.judge = judge
         self.closed: Close | None = None
         self.engine = Engine(
             OpenAIOptions(**options),
@@ -27,6 +39,7 @@ class Dialogue:
             rng=random.Random(7),
             now=self.now,
             unix_now=1e9,
+            tongue=tongue,
         )
         self.opening = self._read(self.engine.open(self.now))
 
@@ -36,7 +49,7 @@ class Dialogue:
             match action:
                 case Send():
                     event: Event = json.loads(action.text)
-                    validate(event)
+                    self.judge(event)
                     if event["type"] not in UNKNOWN_EVENTS:
                         events.append(event)
                 case Close():

@@ -122,7 +122,7 @@ class GeminiProtocol:
     # In
 
     def receive(self, message: bytes) -> list[Event]:
-        """One message as events. The common one, voice and nothing else, has a short way through all this."""
+        """One message as events."""
         try:
             bundle = wire.decode(message)
         except (ValueError, RecursionError) as error:
