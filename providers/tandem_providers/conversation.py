@@ -80,6 +80,8 @@ class _Holding:
     """One provider's session, held open by a task of its own."""
 
     attempt: Attempt
+    index: int
+    """Of its provider in the client."""
     gate: Gate = field(default_factory=Gate)
     offer: asyncio.Future[ProviderError | None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -127,6 +129,8 @@ class Conversation:
         self._said: list[HistoryTurn] = [*opening.history]
         self._history = history if history is not None else lambda: tuple(self._said)
         self._kept = Kept(leg, client.keep_seconds)
+        self._order = list(range(len(client.providers)))
+        """In which order providers are tried, by their place in the client."""
         self._holding: _Holding | None = None
         self._line: Line | None = None
         self._handles: dict[str, str] = {}
@@ -248,8 +252,8 @@ class Conversation:
 
     def _plan(self, seconds: float) -> Plan:
         return Plan(
-            [provider.name for provider in self._client.providers],
-            self._client.breakers,
+            [self._client.providers[index].name for index in self._order],
+            [self._client.breakers[index] for index in self._order],
             asyncio.get_running_loop().time(),
             attempt_seconds=self._client.attempt_seconds,
             total_seconds=seconds,
@@ -258,7 +262,7 @@ class Conversation:
     async def _open(self, plan: Plan) -> _Holding | None:
         """The first session that becomes ready; None when none does. With a hedge, a slow one gets company."""
         loop = asyncio.get_running_loop()
-        hedge = self._client.hedge_seconds
+        order, hedge = self._order, self._client.hedge_seconds
         racing: list[_Holding] = []
         try:
             while not self._ended:
@@ -267,9 +271,11 @@ class Conversation:
                 for error in plan.errors[skipped:]:
                     self._warn("provider_skipped", str(error))
                 if attempt is not None:
-                    holding = _Holding(attempt)
+                    holding = _Holding(attempt, order[attempt.index])
                     racing.append(holding)
-                    holding.task = self._start(self._hold(holding), name=f"session with {self._name(attempt)}")
+                    holding.task = self._start(
+                        self._hold(holding), name=f"session with {self._client.providers[holding.index].name}"
+                    )
                 if not racing:
                     return None
                 patience = hedge if plan.may_go_on(racing[-1].attempt) else None
@@ -292,7 +298,7 @@ class Conversation:
             error = holding.offer.result()
             now = asyncio.get_running_loop().time()
             if self._client.on_attempt is not None:
-                self._client.on_attempt(self._name(holding.attempt), now - holding.began, error)
+                self._client.on_attempt(self._client.providers[holding.index].name, now - holding.began, error)
             if error is None:
                 plan.succeeded(holding.attempt, now)
                 return holding
@@ -323,8 +329,10 @@ class Conversation:
 
     async def _connect(self, stack: AsyncExitStack, holding: _Holding) -> ProviderError | None:
         """Enter the session, which `stack` then closes; answers why there is none."""
-        seconds, provider = holding.attempt.seconds, self._client.providers[holding.attempt.index]
-        opening = Opening(self._history(), self._handles.get(provider.name, "")) if self._began else self._opening
+        seconds, provider = holding.attempt.seconds, self._client.providers[holding.index]
+        # A handle is good for one try: one that is refused would be so again.
+        handle = self._handles.pop(provider.name, "")
+        opening = Opening(self._history(), handle) if self._began else self._opening
         try:
             connecting = provider.connect(self._config, holding.gate, leg=self.input_format, opening=opening)
             async with asyncio.timeout(seconds):
@@ -407,7 +415,11 @@ class Conversation:
     def _mourn(self, error: ProviderError, now: float) -> None:
         """A session that died tells the others something about its provider."""
         if self._holding is not None:
-            self._client.breakers[self._holding.attempt.index].failed(None, error, now, random.random())
+            index = self._holding.index
+            self._client.breakers[index].failed(None, error, now, random.random())
+            if not error.retryable:
+                # What it refused once in this conversation it may refuse again: the others come first from now on.
+                self._order = [*(other for other in self._order if other != index), index]
 
     def _schedule_rotation(self, at: float | None, length: float | None) -> None:
         """When the next session is to be opened: `at` is a known end by the loop's clock, `length` a vendor's rule."""
@@ -510,9 +522,6 @@ class Conversation:
         if not self._ready.done():
             self._ready.set_exception(closed.error or SessionClosedError("the session was ended"))
             self._ready.exception()  # marks it as seen: whoever waited may be gone
-
-    def _name(self, attempt: Attempt) -> str:
-        return self._client.providers[attempt.index].name
 
 
 def _unheard(_event: Event) -> None:

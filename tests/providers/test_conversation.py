@@ -17,7 +17,7 @@ from tandem_providers.client import Client
 from tandem_providers.commands import CancelResponse, SendDtmf
 from tandem_providers.config import ProcessConfig
 from tandem_providers.conversation import RECOVERIES, Conversation
-from tandem_providers.errors import AuthenticationFailedError, ConnectionFailedError
+from tandem_providers.errors import AuthenticationFailedError, ConnectionFailedError, InvalidConfigError
 from tandem_providers.events import (
     AudioChunk,
     GoingAway,
@@ -133,6 +133,29 @@ async def test_without_a_record_of_its_user_what_was_transcribed_is_remembered()
         provider.session.end(BROKEN)
         await events.until(SessionReady, 2)
         assert provider.openings[1].history == (HistoryTurn("assistant", "Hello"), HistoryTurn("user", "Hi, I am Ann"))
+
+
+async def test_one_that_refuses_to_go_on_is_asked_last_from_then_on() -> None:
+    first, second = FakeProvider("first", MULAW_8K), FakeProvider("second", MULAW_8K)
+    async with talk(Client(first, second)) as (session, events):
+        first.session.end(InvalidConfigError("no", provider="first"))
+        await events.until(SessionReady, 2)
+        assert session.provider == "second"
+        second.session.end(BROKEN)
+        await events.until(SessionReady, 3)
+        assert session.provider == "second"
+    async with talk(Client(first, second)) as (session, _):
+        assert session.provider == "first"
+
+
+async def test_a_handle_is_tried_once() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    async with talk(Client(provider)) as (_, events):
+        provider.session.tell(ResumeHandle("h"))
+        for life in (2, 3):
+            provider.session.end(BROKEN)
+            await events.until(SessionReady, life)
+        assert [opening.resume for opening in provider.openings] == ["", "h", ""]
 
 
 async def test_nobody_takes_over() -> None:
