@@ -142,6 +142,12 @@ async def _answer(app: FastAPI, bridge: Bridge) -> None:
             return
         log.error("a call could not be answered", call_id=call_id, error=error)
         bridge.hang_up(EndReason.NO_STREAM)
+        return
+    settings: Settings = app.state.settings
+    if settings.secret_key_is_shared and bridge.call.started_at is None:
+        # Another instance may be told of the answer, or be given the stream; then the call is that one's to end. If it
+        # is this one's after all, its start says so.
+        bridge.line_is_ours = False
 
 
 async def _order_stream(app: FastAPI, call_id: str, session: str) -> None:
@@ -157,10 +163,6 @@ async def _order_stream(app: FastAPI, call_id: str, session: str) -> None:
             await _apologise(app, call_id)
         elif bridge is not None:
             bridge.carrier_ended()
-    else:
-        if bridge is not None and bridge.call.started_at is None and settings.secret_key_is_shared:
-            # The stream may open at another instance; then the call is that one's to end.
-            bridge.line_is_ours = False
 
 
 async def _apologise(app: FastAPI, call_id: str) -> None:

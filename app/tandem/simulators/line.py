@@ -53,6 +53,8 @@ class Faults:
     """Encoding, rate and channels that `start` claims."""
     wrong_call: str = ""
     """A call id for `start` other than the webhook's."""
+    unreachable: bool = False
+    """The carrier can not open the media socket."""
     never_reads: bool = False
     """The socket is never read from."""
     vanishes_at_ms: float | None = None

@@ -121,7 +121,7 @@ class Exchange:
         Raises:
             OSError: the recording cannot be written.
         """
-        leg = self._leg(plan, incoming=True, on_event=on_event)
+        leg = self.leg(plan, incoming=True, on_event=on_event)
         try:
             if plan.url.endswith("/voice"):
                 await leg.obey_documents()
@@ -133,8 +133,10 @@ class Exchange:
                 await asyncio.to_thread(_write, plan.recording, leg.sound)
         return leg.report()
 
-    def _leg(self, plan: CallPlan, *, incoming: bool, on_event: OnEvent | None = None) -> Leg:
+    def leg(self, plan: CallPlan, *, incoming: bool = True, on_event: OnEvent | None = None, call_id: str = "") -> Leg:
+        """A leg that the API knows and that does nothing of itself, with that id if one is given."""
         call = new_call(plan, incoming=incoming, connection_id=CONNECTION_ID)
+        call.call_control_id = call_id or call.call_control_id
         webhooks = Webhooks(self._http, self.seed, self.repeats)
         leg = Leg(call, plan, webhooks, USER_ID, self.quirks, self._start, self._transfer, on_event or _unheard)
         self._legs[call.call_control_id] = leg
@@ -169,7 +171,7 @@ class Exchange:
 
     def _outgoing(self, callee: Callee, body: Mapping[str, Any]) -> Leg:
         plan = replace(callee.plan, from_=str(body.get("from", callee.plan.from_)), to=str(body["to"]))
-        leg = self._leg(plan, incoming=False)
+        leg = self.leg(plan, incoming=False)
         leg.call.webhook_url = body.get("webhook_url", "")
         leg.call.client_state = body.get("client_state", "")
         self.placed.append(leg)

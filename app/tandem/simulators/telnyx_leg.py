@@ -28,7 +28,7 @@ SILENT_SECONDS: Final = 5.0
 """How long a call may be left without a stream by a server that closed it, before that is a complaint."""
 MOST_DOCUMENTS: Final = 10
 AUTH_HEADER: Final = "x-telnyx-streaming-auth-token"
-BUSY: Final = "user_busy"
+NOWHERE: Final = "ws://127.0.0.1:1/"
 
 
 class StartTask(Protocol):
@@ -48,6 +48,8 @@ class Leg:
     transfer: Callable[[Leg, Mapping[str, Any]], None]
     """Begins to move this leg to somebody else."""
     on_event: OnEvent
+    silent: bool = False
+    """It tells the server nothing: somebody else does."""
     sound: Recording = field(default_factory=Recording)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     digits: str = ""
@@ -68,6 +70,7 @@ class Leg:
     _ended: float = 0.0
     _offset: float = 0.0
     _stream_id: str = ""
+    _work: list[asyncio.Task[None]] = field(default_factory=list)
     _documents: int = 0
     """TeXML documents so far; none where Call Control is spoken."""
 
@@ -90,6 +93,12 @@ class Leg:
             self.result = "failed"
             await self.end("timeout", "unknown")
         await self.over.wait()
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Everything that was begun for this leg is done."""
+        while pending := [task for task in self._work if not task.done()]:
+            await asyncio.wait(pending)
 
     def obey(self, command: Command) -> None:
         """A command that the API has taken."""
@@ -138,6 +147,8 @@ class Leg:
             **fields,
             **self.plan.extra,
         }
+        if self.silent:
+            return 200
         url = call.webhook_url or self.plan.url
         status = await self.webhooks.tell(url, self.plan.via, event_type, payload)
         self.events.append((event_type, status))
@@ -189,8 +200,9 @@ class Leg:
     async def _media(self, order: Order, status_callback: str) -> EndedBy | None:
         plan, call = self.plan, self.call
         headers = {AUTH_HEADER: order.auth_token} if order.auth_token else {}
+        address = NOWHERE if plan.faults.unreachable else reach(order.url, plan.via)
         try:
-            socket = await open_stream(reach(order.url, plan.via), headers, USER_AGENT)
+            socket = await open_stream(address, headers, USER_AGENT)
         except (OSError, InvalidHandshake, InvalidMessage) as error:
             problem = upgrade_problem(error)
             self.problem(problem)
@@ -266,6 +278,7 @@ class Leg:
             await self._callback(self.plan.status_url, fields)
         self._tell("ended", self.result)
         self.over.set()
+        await self.settled()
 
     async def _ask(self, url: str, method: str) -> list[Verb]:
         response = await self.webhooks.form(method, url, self.plan.via, self._fields())
@@ -356,7 +369,7 @@ class Leg:
         self.on_event(CallEvent(note.at_ms + self._offset, note.kind, note.detail, note.latency_ms))
 
     def _go(self, work: Coroutine[Any, Any, Any]) -> None:
-        self.start(_nothing(work), name=f"leg {self.call.call_control_id}")
+        self._work.append(self.start(_nothing(work), name=f"leg {self.call.call_control_id}"))
 
 
 def order_of(body: Mapping[str, Any]) -> Order:
