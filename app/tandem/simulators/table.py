@@ -44,4 +44,5 @@ SIMULATORS: Final = {
         "OPENAI_COMPATIBLE_INPUT_RATE=16000",
     ),
     "gemini": SimulatorKind("Gemini Live", "tandem.simulators.gemini", "GEMINI_API_KEY={key} GEMINI_LIVE_URL={url}"),
+    "deepgram": SimulatorKind("Deepgram", "tandem.simulators.deepgram", "DEEPGRAM_API_KEY={key} DEEPGRAM_URL={url}"),
 }
