@@ -26,10 +26,19 @@ from tandem_providers.errors import (
     RateLimitedError,
     SessionClosedError,
 )
-from tandem_providers.events import AudioChunk, ProviderWarning, SessionClosed, SessionReady, TurnEnded, TurnStarted
+from tandem_providers.events import (
+    AudioChunk,
+    ProviderWarning,
+    ResumeHandle,
+    SessionClosed,
+    SessionReady,
+    TurnEnded,
+    TurnStarted,
+)
 from tandem_providers.openai import OpenAIOptions, OpenAIProtocol, capabilities
 from tandem_providers.openai_compatible import OpenAICompatibleOptions
 from tandem_providers.openai_profile import RealtimeOptions
+from tandem_providers.provider import HistoryTurn, Opening
 from tandem_providers.session import WebSocketProvider
 from tandem_providers.xai import XAIOptions
 
@@ -225,6 +234,51 @@ async def test_a_server_that_has_to_confirm_and_does_not_is_not_ready(made: Call
         with pytest.raises(ProviderUnavailableError):
             async with provider.connect(ProcessConfig(), Events(), leg=MULAW_8K):
                 pytest.fail("it was let in")
+
+
+MEMBERS: list[tuple[type[OpenAISimulator], Callable[[Any], RealtimeOptions]]] = [
+    (OpenAISimulator, lambda far: OpenAIOptions(api_key="k", url=far.url)),
+    (AzureSimulator, lambda far: AzureOptions(far.endpoint, "phone", api_key="k")),
+    (XAISimulator, lambda far: XAIOptions(api_key="k", url=far.url)),
+    (OpenAICompatibleSimulator, lambda far: OpenAICompatibleOptions(far.url, input_rate=16000)),
+]
+
+
+@pytest.mark.parametrize(("far_end", "options"), MEMBERS, ids=["openai", "azure", "xai", "compatible"])
+async def test_a_conversation_that_goes_on_is_remembered(
+    far_end: type[OpenAISimulator], options: Callable[[Any], RealtimeOptions]
+) -> None:
+    opening = Opening((HistoryTurn("user", "I am Ada."), HistoryTurn("assistant", "Hello Ada.")))
+    events = Events()
+    async with far_end() as simulator:
+        provider = _provider(options(simulator))
+        async with provider.connect(ProcessConfig(), events, leg=MULAW_8K, opening=opening) as session:
+            session.send(Say(Purpose.RESUME))
+            await events.until(TurnEnded)
+        engine = (await simulator.session(1)).engine
+    assert engine is not None
+    said = [(item.wire["role"], item.parts()[0].get("text")) for item in engine.conversation.items[:2]]
+    assert said == [("user", "I am Ada."), ("assistant", "Hello Ada.")]
+
+
+async def test_xai_goes_on_with_the_conversation_itself_and_without_it_by_its_memory() -> None:
+    async def talk(opening: Opening) -> tuple[str, int]:
+        events = Events()
+        async with provider.connect(ProcessConfig(), events, leg=MULAW_8K, opening=opening) as session:
+            session.send(WORDS)
+            await events.until(TurnEnded)
+            (handle,) = events.of(ResumeHandle)
+        engine = (await simulator.session(len(simulator.sessions))).engine
+        assert engine is not None
+        return handle.handle, len(engine.conversation.items)
+
+    history = (HistoryTurn("user", "I am Ada."), HistoryTurn("assistant", "Hello Ada."))
+    async with XAISimulator(faults=["resume-refused*1"]) as simulator:
+        provider = _provider(XAIOptions(api_key="k", url=simulator.url))
+        refused, items = await talk(Opening(history, resume="conv_of_another_day"))
+        assert items == 3
+        resumed, items = await talk(Opening(history, resume=refused))
+        assert (resumed, items) == (refused, 4)
 
 
 def test_all_of_them_take_the_same_options_where_they_have_them() -> None:

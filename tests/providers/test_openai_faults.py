@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai_play import Play, client, created, done, failure, raw
+from openai_play import Play, any_client, created, done, failure, raw
 
 from tandem_codecs.format import MULAW_8K
 from tandem_providers.commands import Purpose, Say, SendText
@@ -29,7 +29,9 @@ from tandem_providers.events import (
     TurnEnded,
     TurnStarted,
 )
+from tandem_providers.openai_compatible import OpenAICompatibleOptions
 from tandem_providers.openai_events import NAMES
+from tandem_providers.xai import XAIOptions
 
 FRAME = b"\x7e" * MULAW_8K.frame_bytes
 CREATE = {"type": "response.create"}
@@ -169,24 +171,56 @@ _JSON = st.recursive(
 _FIELDS = st.sampled_from(
     (
         *("response_id", "item_id", "call_id", "delta", "item", "response", "session", "error", "usage", "rate_limits"),
-        *("id", "status", "output", "metadata", "name", "arguments", "transcript", "content_index", "audio_start_ms"),
+        *(
+            "id",
+            "type",
+            "param",
+            "message",
+            "conversation",
+            "status",
+            "output",
+            "metadata",
+            "name",
+            "arguments",
+            "transcript",
+            "content_index",
+            "audio_start_ms",
+        ),
     )
 )
+_TOLD = _JSON | st.sampled_from(("session.audio", "session.tools", "'speed'", "type"))
 _EVENTS = st.fixed_dictionaries(
     {"type": st.sampled_from(sorted(NAMES))},
-    optional={"item": st.dictionaries(_FIELDS, _JSON), "response": st.dictionaries(_FIELDS, _JSON)},
+    optional={
+        "item": st.dictionaries(_FIELDS, _JSON),
+        "response": st.dictionaries(_FIELDS, _JSON),
+        "error": st.dictionaries(
+            _FIELDS, _JSON | st.sampled_from(("session.audio", "session.tools", "'speed'", "type"))
+        ),
+    },
 ).flatmap(lambda event: st.dictionaries(_FIELDS, _JSON).map(lambda fields: {**fields, **event}))
 
 
-@settings(max_examples=300, deadline=None)
+_MEMBERS: dict[str, dict[str, Any]] = {
+    "openai": {},
+    "xai": {"kind": XAIOptions, "judge": any_client},
+    "compatible": {"kind": OpenAICompatibleOptions, "url": "ws://h", "judge": any_client},
+}
+
+
+@pytest.mark.parametrize("member", _MEMBERS)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(_EVENTS | _JSON | st.binary(max_size=40), max_size=12), st.booleans())
-def test_no_message_ever_raises(messages: list[Any], ready: bool) -> None:
-    play = Play(ready=ready)
+def test_no_message_ever_raises(member: str, messages: list[Any], ready: bool) -> None:
+    play = Play(ready=ready and member != "compatible", **_MEMBERS[member])
+    if ready and member == "compatible":
+        play.protocol.receive(b'{"type":"session.created"}')
+        play.protocol.receive(b'{"type":"session.updated"}')
     ends = 0
     for message in messages:
         events = play.protocol.receive(message if isinstance(message, bytes) else json.dumps(message).encode())
         ends += sum(isinstance(event, SessionClosed) for event in events)
         assert ends == 0 or not events or isinstance(events[-1], SessionClosed)
         for sent in play.protocol.outgoing() + play.protocol.send(SendText("x")) + play.protocol.audio(FRAME):
-            client(sent)
+            play.judge(sent)
     assert ends <= 1

@@ -56,3 +56,24 @@ def test_drafts_are_settled_by_item_and_turn() -> None:
     assert drafts.of("r1") == ["a"]
     assert drafts.settle("a") == "Hello"
     assert drafts.of("r1") == []
+
+
+def test_words_told_by_two_names_count_once() -> None:
+    drafts = Drafts()
+    told = [drafts.add("a", "r", text, source) for text, source in (("x", 1), ("x", 2), ("y", 1), ("y", 2))]
+    assert told == [True, False, True, False]
+    assert drafts.settle("a") == "xy"
+
+
+def test_what_comes_for_a_final_item_is_the_whole_or_the_next_piece() -> None:
+    drafts = Drafts()
+    drafts.replace("a", "", "I wou")
+    assert drafts.settle("a", "I would.") == "I would."
+    assert drafts.settle("a", "I would.") is None
+    assert drafts.settle("a") is None
+    assert drafts.settle("a", "I would, yes.") == "I would, yes."
+    assert drafts.settle("b", "One.", in_pieces=True) == "One."
+    assert drafts.settle("b", "Two.", in_pieces=True) == "One. Two."
+    assert drafts.settle("b", "One. Two. Three.", in_pieces=True) == "One. Two. Three."
+    assert drafts.settle("c") == ""
+    assert drafts.settle("c", "late", in_pieces=True) == "late"

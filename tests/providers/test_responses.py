@@ -28,6 +28,50 @@ def taken(arbiter: ResponseArbiter, now: float = 0.0) -> Request:
     return request
 
 
+def test_where_nothing_tells_whose_a_response_is_it_is_ours_until_our_request_is_refused() -> None:
+    made = ResponseArbiter(hears_turns=True, provider_replies=True, echoes=False)
+    made.say(GREETING, {})
+    first = taken(made)
+    assert made.created("own", "")
+    made.refused("", 0, response_active=True)
+    made.done("own")
+    again = taken(made)
+    assert (again.purpose, again.tries) == (GREETING, 1)
+    assert again is first
+    assert made.created("ours", "")
+    made.done("ours")
+    assert made.take(10 * ANSWER_WITHIN_MS) is None
+
+
+def test_where_nothing_tells_whose_a_response_is_a_cancelled_request_is_not_wanted() -> None:
+    made = ResponseArbiter(hears_turns=True, provider_replies=True, echoes=False)
+    made.say(GREETING, {})
+    taken(made)
+    made.cancel(0)
+    assert not made.created("ours", "")
+
+
+def test_an_item_that_speaks_by_itself_is_a_request_without_a_name() -> None:
+    made = arbiter()
+    made.say(GREETING, {}, {"type": "force_message"})
+    request = taken(made)
+    assert request.item == {"type": "force_message"}
+    assert made.created("resp_1", "")
+    assert made.take(10 * ANSWER_WITHIN_MS) is None
+    made.done("resp_1")
+    assert made.take(10 * ANSWER_WITHIN_MS) is None
+
+
+def test_a_long_response_is_not_taken_for_none_where_nothing_was_echoed_yet() -> None:
+    made = arbiter()
+    made.say(GREETING, {})
+    taken(made)
+    made.created("somebodys", "")
+    assert made.take(2 * ANSWER_WITHIN_MS) is None
+    made.done("somebodys")
+    assert made.take(3 * ANSWER_WITHIN_MS) is None
+
+
 def test_one_at_a_time() -> None:
     made = arbiter()
     made.say(GREETING, {"instructions": "hello"})
