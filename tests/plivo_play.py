@@ -240,7 +240,7 @@ async def plivo(**changes: str | None) -> AsyncIterator[Plivo]:
             "PLIVO_API_URL": api.url,
         }
         account.update(changes)
-        async with tandem(plain=False, **account) as server:
+        async with tandem(account) as server:
             yield Plivo(server, calls)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 
 import pytest
-from plivo_play import AUTH_ID, AUTH_TOKEN, Dialled, Plivo, elements, plivo
+from plivo_play import AUTH_ID, AUTH_TOKEN, Dialled, Led, Plivo, elements, plivo
 from servers import CALLED, CALLER, log_lines, new_sid, tandem, until
 from sounds import hum, speech
 from websockets.exceptions import InvalidStatus
@@ -17,7 +18,7 @@ from tandem.carriers.table import PLIVO
 from tandem.simulators.api_server import ApiAnswer
 from tandem.simulators.plivo_http import signed
 from tandem.simulators.plivo_rest import LiveCall
-from tandem.simulators.plivo_xml import Hangup, Stream
+from tandem.simulators.plivo_xml import Dial, Hangup, Speak, Stream
 from tandem_codecs.format import MULAW_8K, PCM16_16K
 
 CALL = "97ceeb52-58b6-11e1-86da-77300b68f8bb"
@@ -236,6 +237,80 @@ async def test_a_stream_that_never_opened_ends_the_call_over_the_api(event: str)
         await carrier.server.empty(seconds=1)
         assert live.hung_up.is_set()
         assert (await carrier.server.record(dialled.call_id))["result"] == "no_stream"
+
+
+# --- transfers --------------------------------------------------------------------------------------------------------
+
+AFTER = "/plivo/status?after=transfer"
+
+
+async def test_the_answer_url_says_whom_to_call() -> None:
+    """Plivo fetches there what a call that was given away shall do; the query is under the signature."""
+    async with plivo() as carrier:
+        here = carrier.server.origin
+        after = f"{here}/plivo/status%3Fafter%3Dtransfer"
+        asked = f"/plivo/voice?transfer=%2B15550003000&as=%2B15550001000&ring=20&after={after}"
+        assert await carrier.voice(CALL, asked) == [
+            Dial("15550003000", "15550001000", 20.0, f"{here}{AFTER}", True, f"{here}{AFTER}"),
+            Hangup(),
+        ]
+        (short, _) = await carrier.voice(CALL, "/plivo/voice?transfer=sip%3Aann%40example.com&ring=soon")
+        assert short == Dial("sip:ann@example.com", "", 30.0, f"{here}{AFTER}", True, f"{here}{AFTER}")
+        assert await quiet(carrier)
+        forged = await carrier.server.http.post(asked, data=carrier.form(CALL))
+        assert forged.status_code == 403
+
+
+@asynccontextmanager
+async def given_away(carrier: Plivo) -> AsyncIterator[Led]:
+    """A call that the agent has transferred; Plivo has it."""
+    async with carrier.stream(plays=True) as stream:
+        await stream.speaks()
+        bridge = carrier.server.bridge(stream.call_id)
+        carrier.api.live[stream.call_id] = LiveCall(stream.call_id)
+        await until(lambda: bridge.call.state.value == "talking")
+        assert bridge.transfer("+15550003000", ring_seconds=20)
+        assert await stream.ends() == (1000, "transfer")
+        assert carrier.api.live[stream.call_id].redirected is not None
+        yield stream
+
+
+async def test_the_other_side_answers_and_the_call_is_no_longer_ours() -> None:
+    async with plivo() as carrier, given_away(carrier) as stream:
+        form = carrier.form(stream.call_id, CallStatus="in-progress", DialALegUUID=stream.call_id)
+        assert elements(await carrier.post(AFTER, {**form, "DialAction": "digits"})) == []
+        assert len(carrier.server.board.live) == 1
+        assert elements(await carrier.post(AFTER, {**form, "DialAction": "answer"})) == []
+        await carrier.server.empty()
+        assert (await carrier.server.record(stream.call_id))["result"] == "transferred"
+        assert asked_to_end(carrier) == []
+        assert elements(await carrier.post(AFTER, {**form, "DialAction": "hangup", "CallStatus": "completed"})) == []
+        assert elements(await carrier.post(AFTER, {**form, "DialStatus": "completed"})) == [Hangup()]
+
+
+@pytest.mark.parametrize("outcome", ["busy", "no-answer", "timeout", "failed", "cancel", "something new"])
+async def test_pain_24_nobody_answers_and_the_caller_comes_back(outcome: str) -> None:
+    async with plivo() as carrier, given_away(carrier) as stream:
+        form = carrier.form(stream.call_id, CallStatus="in-progress", DialStatus=outcome, DialALegUUID=stream.call_id)
+        again, hangup = elements(await carrier.post(AFTER, form))
+        assert isinstance(again, Stream)
+        assert hangup == Hangup()
+        assert carrier.server.bridge(stream.call_id).wants_stream
+
+
+async def test_a_caller_who_comes_back_to_a_server_that_knows_nothing_hears_an_apology() -> None:
+    async with plivo() as carrier:
+        form = carrier.form(CALL, CallStatus="in-progress", DialStatus="busy")
+        speak, hangup = elements(await carrier.post(AFTER, form))
+        assert isinstance(speak, Speak)
+        assert hangup == Hangup()
+
+
+async def test_a_caller_who_hangs_up_while_it_rings_is_gone() -> None:
+    async with plivo() as carrier, given_away(carrier) as stream:
+        await carrier.post("/plivo/status", carrier.form(stream.call_id, CallStatus="completed", Event="Hangup"))
+        await carrier.server.empty()
+        assert (await carrier.server.record(stream.call_id))["result"] == "caller_hung_up"
 
 
 # --- the end of the stream --------------------------------------------------------------------------------------------

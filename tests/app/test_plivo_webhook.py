@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plivo.utils import validate_signature, validate_v3_signature  # type: ignore[import-untyped]  # the same
 from plivo.xml import (  # type: ignore[import-untyped]  # the SDK ships no types
+    DialElement,
     HangupElement,
+    NumberElement,
     ResponseElement,
     SpeakElement,
     StreamElement,
+    UserElement,
 )
 
 from tandem.carriers.forms import parse_form
@@ -21,6 +24,7 @@ from tandem.carriers.plivo_webhook import (
     Verdict,
     Webhook,
     busy,
+    dial,
     empty,
     hangup,
     number,
@@ -409,6 +413,25 @@ def test_events_of_a_stream_by_either_name(event: str, expected: str) -> None:
     assert not request.over, "a stream that ended is not a call that ended"
 
 
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ({"DialAction": "answer"}, "answered"),
+        ({"DialAction": "connected"}, "answered"),
+        ({"DialAction": "hangup", "CallStatus": "completed"}, "told"),
+        ({"DialAction": "digits"}, "told"),
+        ({"DialStatus": "completed", "CallStatus": "in-progress"}, "completed"),
+        ({"DialStatus": "busy", "CallStatus": "in-progress"}, "busy"),
+        ({}, ""),
+    ],
+)
+def test_what_becomes_of_somebody_else(extra: dict[str, str], expected: str) -> None:
+    """The caller's own leg is named beside the other one."""
+    legs = {"CallUUID": "1111-2222-3333", "DialALegUUID": CALL, "DialBLegUUID": "1111-2222-3333"}
+    request = voice_request(parse_form(urlencode({**PARAMETERS, **legs, **extra}).encode()))
+    assert (request.call_id, request.dialled, request.over) == (CALL, expected, False)
+
+
 # What we answer
 
 
@@ -455,6 +478,28 @@ def test_small_documents_are_what_the_sdk_writes() -> None:
         SpeakElement("<gleich> zurück & da"), HangupElement()
     )
     assert canonical(empty().body) == canonical(ResponseElement().to_string())
+
+
+@pytest.mark.parametrize("to", ["+15550003000", "sip:ann@pbx.example.com"])
+def test_putting_somebody_through_is_what_the_sdk_writes(to: str) -> None:
+    url = "https://b.example/s?after=transfer&x=1"
+    expected = ResponseElement()
+    outer = DialElement(
+        action=url,
+        method="POST",
+        timeout=20,
+        caller_id="15550001000",
+        callback_url=url,
+        callback_method="POST",
+        redirect=True,
+    )
+    outer.add(UserElement(to) if to.startswith("sip:") else NumberElement("15550003000"))
+    expected.add(outer)
+    expected.add(HangupElement())
+    made = dial(to, caller_id="+15550001000", ring_seconds=20, after_url=url)
+    assert canonical(made.body) == canonical(expected.to_string())
+    anonymous = dial(to, caller_id="", ring_seconds=20, after_url=url)
+    assert b"callerId" not in anonymous.body
 
 
 @pytest.mark.parametrize(
