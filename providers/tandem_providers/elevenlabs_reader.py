@@ -44,6 +44,8 @@ class Turn:
     muted: bool = False
     """The application has stopped it, or does not want it: what comes must not be heard."""
     calls: set[str] = field(default_factory=set)
+    settled: bool = False
+    """Its words have been told as final."""
 
 
 class Reader:
@@ -64,6 +66,8 @@ class Reader:
         self._turns = self._items = 0
         self._caller_item = ""
         self._last = ""
+        self._over: Turn | None = None
+        """The turn before."""
         self._cut: Turn | None = None
         """An interrupted turn whose words may still be corrected."""
         self._written: list[str] = []
@@ -96,16 +100,20 @@ class Reader:
         return events
 
     def interrupted(self, event_id: int) -> list[Event]:
-        """The caller spoke into the agent's words; the server believes that they were still being heard."""
+        """The caller spoke into the agent's words. They may all be here already, and still be being heard."""
         self.cut_through = max(self.cut_through, event_id)
         turn = self.turn
-        return [Interrupted(turn.id if turn is not None else ""), *self.end("interrupted")]
+        if turn is None:
+            self._cut = self._over
+            return [Interrupted()]
+        return [Interrupted(turn.id), *self.end("interrupted")]
 
     def corrected(self, text: str) -> list[Event]:
         """What was heard of the words that were interrupted."""
         turn, self._cut = self._cut, None
-        if turn is None:
+        if turn is None or not turn.text:
             return []
+        turn.settled = True
         return [Transcript(text.strip(), True, False, turn.item_id, turn.id, as_heard=True)]
 
     def complete(self) -> list[Event]:
@@ -138,17 +146,24 @@ class Reader:
         events: list[Event] = self.settle_words()
         if status == "completed" and turn.item_id:
             events.append(AudioChunk(b"", True, turn.item_id, turn.id))
-        if turn.text and status == "interrupted":
+        self._over = turn
+        if status == "interrupted":
             self._cut = turn
-        elif turn.text:
-            events.append(Transcript(turn.text, True, False, turn.item_id, turn.id))
+        else:
+            events += self._final(turn)
         events.append(TurnEnded(turn.id, status, reason, any(call in self._calls for call in turn.calls)))
         return events
 
     def settle_words(self) -> list[Event]:
         """No correction of what was interrupted has come: its words stand as they were."""
         turn, self._cut = self._cut, None
-        return [] if turn is None else [Transcript(turn.text, True, False, turn.item_id, turn.id)]
+        return [] if turn is None else self._final(turn)
+
+    def _final(self, turn: Turn) -> list[Event]:
+        if turn.settled or not turn.text:
+            return []
+        turn.settled = True
+        return [Transcript(turn.text, True, False, turn.item_id, turn.id)]
 
     @property
     def unsettled(self) -> bool:

@@ -45,4 +45,9 @@ SIMULATORS: Final = {
     ),
     "gemini": SimulatorKind("Gemini Live", "tandem.simulators.gemini", "GEMINI_API_KEY={key} GEMINI_LIVE_URL={url}"),
     "deepgram": SimulatorKind("Deepgram", "tandem.simulators.deepgram", "DEEPGRAM_API_KEY={key} DEEPGRAM_URL={url}"),
+    "elevenlabs": SimulatorKind(
+        "ElevenLabs",
+        "tandem.simulators.elevenlabs",
+        "ELEVENLABS_API_KEY={key} ELEVENLABS_AGENT_ID=any ELEVENLABS_URL={url}",
+    ),
 }
