@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from openai_play import Play, call_done, client, created, done, failure, voice
+from openai_play import Play, any_client, call_done, created, done, failure, raw, voice
 
 from tandem_codecs.format import MULAW_8K
 from tandem_providers.commands import CancelResponse, Command, PlaybackReport, Purpose, Say, SendDtmf, ToolResult
@@ -16,6 +16,7 @@ from tandem_providers.events import (
     TurnEnded,
     TurnStarted,
 )
+from tandem_providers.xai import XAIOptions
 
 FRAME = b"\x7e" * MULAW_8K.frame_bytes
 CREATE = {"type": "response.create"}
@@ -24,9 +25,9 @@ CREATE = {"type": "response.create"}
 class Conversation(RuleBasedStateMachine):
     """A provider that keeps to the protocol but to no order, lost and repeated events included."""
 
-    def __init__(self) -> None:
+    def __init__(self, play: Play | None = None) -> None:
         super().__init__()
-        self.play = Play()
+        self.play = play or Play()
         self.count = 0
         self.open: dict[str, bool] = {}
         self.calls: set[str] = set()
@@ -56,7 +57,7 @@ class Conversation(RuleBasedStateMachine):
                     assert event.call_id not in self.calls
                     self.calls.add(event.call_id)
         for message in messages:
-            content = client(message)
+            content = self.play.judge(message)
             if content["type"] == "response.create":
                 assert not any(self.open.values()), "asked while a turn was under way"
                 assert not self.asked, "asked twice"
@@ -112,5 +113,23 @@ class Conversation(RuleBasedStateMachine):
         assert sum(self.open.values()) <= 1
 
 
+class XAIConversation(Conversation):
+    """The same with a server that drops responses, and whose calls are complete with their arguments."""
+
+    def __init__(self) -> None:
+        super().__init__(Play(kind=XAIOptions, judge=any_client))
+
+    @rule(which=st.integers(1, 4), call=st.integers(1, 5))
+    def calls_by_arguments(self, which: int, call: int) -> None:
+        fields = {"call_id": f"call_{call}", "name": "f", "arguments": "{}", "response_id": f"resp_{which}"}
+        self.feed(raw(type="response.function_call_arguments.done", **fields))
+
+    @rule()
+    def caller_speaks(self) -> None:
+        self.feed(raw(type="input_audio_buffer.speech_started", item_id="u"))
+
+
 Conversation.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestConversation = Conversation.TestCase
+XAIConversation.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestXAIConversation = XAIConversation.TestCase
