@@ -11,6 +11,8 @@ import pytest
 from fakes import Events, ProviderServer, tasks
 
 from tandem.simulators.azure import AzureSimulator
+from tandem.simulators.deepgram import DeepgramSimulator
+from tandem.simulators.elevenlabs import ElevenLabsSimulator
 from tandem.simulators.openai import OpenAISimulator
 from tandem.simulators.openai_compatible import OpenAICompatibleSimulator
 from tandem.simulators.xai import XAISimulator
@@ -32,7 +34,14 @@ from tandem_providers.echo import Echo
 from tandem_providers.errors import InvalidConfigError
 from tandem_providers.events import AudioChunk, SessionClosed, SessionReady, TurnEnded, TurnStarted
 from tandem_providers.provider import Provider
-from tandem_providers.table import AzureRealtime, OpenAICompatible, OpenAIRealtime, XAIRealtime
+from tandem_providers.table import (
+    AzureRealtime,
+    DeepgramAgent,
+    ElevenLabsAgent,
+    OpenAICompatible,
+    OpenAIRealtime,
+    XAIRealtime,
+)
 
 Given = AbstractAsyncContextManager[Provider]
 CONFIG = ProcessConfig()
@@ -74,6 +83,19 @@ async def openai_compatible() -> AsyncIterator[Provider]:
 
 
 @asynccontextmanager
+async def deepgram() -> AsyncIterator[Provider]:
+    async with DeepgramSimulator(key="key") as simulator:
+        yield DeepgramAgent(api_key="key", url=simulator.url)
+
+
+@asynccontextmanager
+async def elevenlabs() -> AsyncIterator[Provider]:
+    async with ElevenLabsSimulator(key="key", agent_id="agent") as simulator:
+        # Left alone, an agent of this vendor's greets before it is asked to.
+        yield ElevenLabsAgent(agent_id="agent", api_key="key", url=simulator.url, first_message="none")
+
+
+@asynccontextmanager
 async def echo() -> AsyncIterator[Provider]:
     yield Echo()
 
@@ -89,7 +111,17 @@ async def echo_in_a_client_in_a_client() -> AsyncIterator[Provider]:
     yield Client(Client(Echo()))
 
 
-PROVIDERS = [openai, azure, xai, openai_compatible, echo, openai_behind_a_client, echo_in_a_client_in_a_client]
+PROVIDERS = [
+    openai,
+    azure,
+    xai,
+    openai_compatible,
+    deepgram,
+    elevenlabs,
+    echo,
+    openai_behind_a_client,
+    echo_in_a_client_in_a_client,
+]
 each_provider = pytest.mark.parametrize("given", PROVIDERS, ids=lambda given: given.__name__)
 
 
@@ -145,6 +177,8 @@ async def test_every_command_is_taken_at_any_time(given: Callable[[], Given]) ->
         azure,
         xai,
         openai_compatible,
+        deepgram,
+        elevenlabs,
         echo,
     ],
     ids=lambda given: given.__name__,
