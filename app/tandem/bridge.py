@@ -48,7 +48,7 @@ from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
 from tandem_providers.detector import TurnDetector
 from tandem_providers.events import AudioChunk, Event, ProviderWarning, SessionReady
-from tandem_providers.provider import Session
+from tandem_providers.provider import Opening, Session
 from tandem_providers.tasks import StartTask, owned_tasks
 from tandem_providers.wire import FrameSocket
 
@@ -177,6 +177,7 @@ class Bridge:
                 self._on_provider,
                 leg=self.call.plan.format,
                 history=lambda: self.call.history(self._now()),
+                opening=Opening(greeting=self.call.plan.greeting or ""),
             ) as session:
                 self._session = session
                 self._obey(self._waiting)
