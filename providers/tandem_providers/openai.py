@@ -33,8 +33,6 @@ from tandem_providers.events import (
     RawEvent,
     SessionClosed,
     SessionReady,
-    UserSpeechStarted,
-    UserSpeechStopped,
 )
 from tandem_providers.openai_errors import (
     ACTIVE_RESPONSE,
@@ -203,10 +201,9 @@ class OpenAIProtocol:
         reader = self._reader
         match event:
             case wire.SpeechStarted():
-                return self._speech_started(event)
+                return reader.speech_started(event, self._now, interrupts=self._plan.provider_interrupts)
             case wire.SpeechStopped():
-                self._arbiter.speech_stopped(self._now)
-                return [UserSpeechStopped(event.item_id or "", _milliseconds(event.audio_end_ms))]
+                return reader.speech_stopped(event, self._now)
             case wire.InputCommitted():
                 if self._plan.hears_turns and not self._plan.provider_replies:
                     self._arbiter.reply(event.item_id)
@@ -248,17 +245,6 @@ class OpenAIProtocol:
             self._input, self._output = ready.input_format, ready.output_format
             self._longest_frame = self._input.size(_LONGEST_FRAME_MS)
         return events
-
-    def _speech_started(self, event: wire.SpeechStarted) -> list[Event]:
-        self._arbiter.speech_started(self._now)
-        turn = self._reader.turns.find(self._arbiter.active)
-        events: list[Event] = []
-        if turn is not None and self._plan.provider_interrupts:
-            # The server stops this response by itself; what is under way of it is late.
-            turn.muted = True
-            if self._profile.drops_responses and not turn.heard and not turn.called:
-                events += self._reader.drop(turn.id)
-        return [*events, UserSpeechStarted(event.item_id or "", _milliseconds(event.audio_start_ms))]
 
     def _error(self, error: wire.ErrorBody) -> list[Event]:
         code, type_, event_id = error.code or "", error.type or "", error.event_id or ""
@@ -402,7 +388,3 @@ def _in_order(earlier: list[Event], events: list[Event]) -> list[Event]:
     if events and isinstance(events[0], SessionReady):
         return [events[0], *earlier, *events[1:]]
     return earlier + events
-
-
-def _milliseconds(value: float | None) -> int | None:
-    return None if value is None else int(value)

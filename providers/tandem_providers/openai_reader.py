@@ -22,6 +22,8 @@ from tandem_providers.events import (
     TurnEnded,
     TurnStarted,
     Usage,
+    UserSpeechStarted,
+    UserSpeechStopped,
 )
 from tandem_providers.openai_errors import classify, is_fatal, presentable
 from tandem_providers.openai_profile import Profile
@@ -152,6 +154,23 @@ class Reader:
         self.over.append(turn)
         events.append(ended)
         return events
+
+    # The caller speaks
+
+    def speech_started(self, event: wire.SpeechStarted, now: float, *, interrupts: bool) -> list[Event]:
+        """`interrupts`: the server stops its response by itself, so what is under way of it is late."""
+        self._arbiter.speech_started(now)
+        turn = self.turns.find(self._arbiter.active)
+        events: list[Event] = []
+        if turn is not None and interrupts:
+            turn.muted = True
+            if self._profile.drops_responses and not turn.heard and not turn.called:
+                events += self.drop(turn.id)
+        return [*events, UserSpeechStarted(event.item_id or "", _milliseconds(event.audio_start_ms))]
+
+    def speech_stopped(self, event: wire.SpeechStopped, now: float) -> list[Event]:
+        self._arbiter.speech_stopped(now)
+        return [UserSpeechStopped(event.item_id or "", _milliseconds(event.audio_end_ms))]
 
     # Voice
 
@@ -316,3 +335,7 @@ def _json_text(arguments: Any) -> str:
     if isinstance(arguments, str):
         return arguments or "{}"
     return "{}" if arguments is None else msgspec.json.encode(arguments).decode()
+
+
+def _milliseconds(value: float | None) -> int | None:
+    return None if value is None else int(value)
