@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -76,7 +77,7 @@ def chunk(milliseconds: int, item: str = "item", turn: str = "turn", *, final: b
     return AudioChunk(voice(milliseconds), final, item, turn)
 
 
-def talking(**changes: object) -> Playbook:
+def talking(**changes: Any) -> Playbook:
     """A call in which both ends are there and the greeting has been asked for."""
     play = Playbook(**changes)
     play >> Attached() >> READY << GREET
@@ -270,7 +271,7 @@ def test_a_silent_carrier_is_asked_by_a_mark_and_given_up_when_it_does_not_answe
     play.wait(5.1, talking=False) << Mark("probe1")
     play >> MarkPlayed("probe1")
     play.wait(4.9, talking=False).silent()
-    play.wait(0.2, talking=False) << [Mark("probe2"), ToProvider(Say(Purpose.STILL_THERE))][:1]
+    play.wait(0.2, talking=False) << Mark("probe2")
     play.wait(5.0, talking=False)
     assert play.take()[-1] == End(EndReason.CARRIER_SILENT)
 
