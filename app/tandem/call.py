@@ -279,7 +279,7 @@ class Call:
         """The words under way stop here; what was received goes on playing until the successor speaks."""
         self.stats.failovers += 1
         self.stats.provider_error = str(event.error)
-        unfinished, self._turn = bool(self._turn), ""
+        unfinished, self._turn = bool(self._turn or (self._duplex and not self._duplex.heard(now))), ""
         self._move(Move.LOST)
         if self.state is State.RINGING:
             self.ledger.clear(now)
@@ -316,11 +316,10 @@ class Call:
         audio = event.audio if self._duplex is None else self._duplex.pad(event.audio, self.ledger, now)
         item = event.item_id or event.turn_id
         commands += self.ledger.append(audio, item, event.turn_id, event.content_index, event.is_final, now)
-        if commands:
+        if commands and (self._duplex is None or self._duplex.is_loud):
             if self.stats.answer_due:
                 self.stats.note_audio(now, self.started_at)
-            if self._parking.words_by or self._leaving is not None:
-                self._words_have_begun()
+            self._words_have_begun()
         if not self._provider_held and self.ledger.overfull:
             self._provider_held = True
             self._ears.listen_meanwhile()
@@ -335,11 +334,12 @@ class Call:
         return not self._turn and not self.ledger.speaking(now)
 
     def _words(self, event: Transcript, now: float) -> list[CallCommand]:
-        self.record.hear(event, self._since_start(now))
-        if event.is_input and event.is_final and event.text.strip():
-            self.silence.caller_active(now)
-            self.stats.caller_turns += 1
-        return []
+        self.record.hear(event, self._since_start(now), settles=self._duplex is not None)
+        if not event.is_input or not event.text.strip() or not (event.is_final or self._duplex):
+            return []
+        self.silence.caller_active(now)
+        self.stats.caller_turns += event.is_final
+        return self._stay() if self._duplex else []  # where no turns are heard, words tell that the caller speaks
 
     def _item_added(self, event: ItemAdded, now: float) -> list[CallCommand]:
         self.record.place(event, self._since_start(now))
@@ -396,10 +396,8 @@ class Call:
         if not clear and not cuts:
             return []
         self.stats.barge_ins += 1
-        commands: list[CallCommand] = [*clear]
-        commands += [ToProvider(cut.report) for cut in cuts if not cut.item.item_id.startswith(_PROMPT)]
-        commands.append(ToProvider(CancelResponse()))
-        return [*commands, *self._release_provider()]
+        reports = [ToProvider(cut.report) for cut in cuts if not cut.item.item_id.startswith(_PROMPT)]
+        return [*clear, *reports, ToProvider(CancelResponse()), *self._release_provider()]
 
     # --- leaving ----------------------------------------------------------------------------------
 
@@ -492,6 +490,8 @@ class Call:
         item = f"{_PROMPT}{name}"
         self.ledger.items.pop(item, None)
         self.stats.note_audio(now, self.started_at)
+        if self._duplex is not None:
+            self._duplex.waits_for(audio, self.ledger, now)
         return [*self.ledger.append(audio, item, item, 0, True, now)]
 
     def _end(self, reason: EndReason) -> list[CallCommand]:

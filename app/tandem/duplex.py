@@ -19,14 +19,22 @@ class DuplexVoice:
 
     format: AudioFormat
     loud_until: float
+    is_loud: bool = False
+    """What came last was."""
 
     def pad(self, audio: bytes, ledger: Ledger, now: float) -> bytes:
         """The audio as it shall be played, and a note of whether it was loud."""
-        if not ledger.speaking(now):
+        self.is_loud = is_loud(audio, self.format)
+        if audio and not ledger.speaking(now):
             audio = self.format.silence(CUSHION_MS) + audio
-        if is_loud(audio, self.format):
+        if self.is_loud:
             self.loud_until = now + (ledger.ahead_ms(now) + self.format.milliseconds(len(audio))) / 1000
         return audio
+
+    def waits_for(self, audio: bytes, ledger: Ledger, now: float) -> None:
+        """These words are not its own, and shall be heard all the same; they are played after what waits."""
+        waiting = ledger.ahead_ms(now) + ledger.held_ms + self.format.milliseconds(len(audio))
+        self.loud_until = now + waiting / 1000
 
     def heard(self, now: float) -> bool:
         """All its words so far have been heard."""

@@ -79,8 +79,11 @@ class ConversationRecord:
         else:
             self._order.append(item.item_id)
 
-    def hear(self, words: Transcript, at: float) -> None:
-        """Words of an item: partial ones add up (or replace), final ones stand."""
+    def hear(self, words: Transcript, at: float, *, settles: bool = False) -> None:
+        """Words of an item: partial ones add up (or replace), final ones stand.
+
+        Where there are no turns the agent's words settle what is final: what the caller said has then been answered.
+        """
         key = words.item_id or words.turn_id
         entry = self.entries.get(key)
         if entry is None:
@@ -91,6 +94,9 @@ class ConversationRecord:
         entry.text = words.text if words.is_final or words.replaces else entry.text + words.text
         entry.final = entry.final or words.is_final
         entry.as_heard = words.as_heard
+        if settles and not words.is_input:
+            for each in self.entries.values():
+                each.settled = each.settled or each.final
 
     def settle(self) -> None:
         """A turn is over: all items there are belong to the past."""

@@ -483,7 +483,12 @@ class Conversation:
         """For users that keep no record of what was heard: what was said. A voice without turns settles as it goes."""
         if words.is_final and words.text.strip():
             self._said.append(HistoryTurn(words.role, words.text.strip()))
-        if self.capabilities.turn_model == "duplex" and not words.is_input:
+        if self.capabilities.turn_model != "duplex":
+            return
+        if words.is_input:
+            self._caller_speaks = not words.is_final
+        else:
+            self._turn = not words.is_final
             self._kept.forget(self._kept.end - self.input_format.size(DUPLEX_KEEP_MS))
 
     def _no_answer(self) -> None:

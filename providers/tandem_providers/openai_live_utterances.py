@@ -213,7 +213,9 @@ class Utterances:
         return [self._final(utterance)]
 
     def _final(self, utterance: Utterance) -> Transcript:
-        return Transcript("".join(utterance.text).strip(), True, utterance.is_input, utterance.id)
+        text = "".join(utterance.text).strip()
+        heard = not utterance.is_input and not utterance.cut and self.position >= utterance.end
+        return Transcript(text, True, utterance.is_input, utterance.id, as_heard=heard)
 
     def _place(self, utterance: Utterance) -> list[Event]:
         """Its place in the conversation: words of the caller may come later than those that answer them."""
