@@ -111,11 +111,14 @@ class Door:
         return verbs(await self.post("/twilio/voice", self.form(call_sid, **changes)))
 
     async def dial(self, call_sid: str | None = None) -> Dialled:
-        """Call; answers where to stream."""
-        call_sid = call_sid or new_sid("CA")
-        first, *_ = await self.voice(call_sid)
-        assert isinstance(first, Connect), first
-        return Dialled(self, call_sid, first.url)
+        """Call; answers where to stream. A server that is too late on a busy machine is asked again."""
+        sid = call_sid or new_sid("CA")
+
+        async def admitted() -> str:
+            first, *_ = await self.voice(sid)
+            return first.url if isinstance(first, Connect) else ""
+
+        return Dialled(self, sid, await eventually(admitted))
 
     def foreign(self, call_sid: str, token: str = "") -> Dialled:
         """A call that another instance with the same key has admitted, on its way to this one."""

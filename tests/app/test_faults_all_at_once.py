@@ -9,13 +9,12 @@ import random
 from collections.abc import Awaitable, Callable
 
 from fakes import tasks
-from servers import Dialled, Stream, Tandem, log_lines, new_sid, tandem, until
+from servers import Stream, Tandem, log_lines, tandem
 from sounds import noise, silence, speech
 
 from tandem.bridge import Bridge
 from tandem.call_types import EndReason
 from tandem.simulators.openai import OpenAISimulator
-from tandem.simulators.twilio_twiml import Connect
 
 CALLERS = 100
 JUNK = ["{", "[]", "\x00", '{"event":"media","media":{}}', '{"event":"mark","mark":{"name":"x"}}']
@@ -66,10 +65,7 @@ KINDS: list[Callable[[Stream, random.Random], Awaitable[None]]] = [
 
 async def caller(server: Tandem, number: int) -> None:
     chance = random.Random(number)
-    sid = new_sid("CA")
-    while not isinstance((answer := await server.voice(sid))[0], Connect):
-        await until(lambda: server.board.refuse() is None)  # a busy machine's loop is late, and says so
-    dialled = Dialled(server, sid, answer[0].url)
+    dialled = await server.dial()
     if number % 10 == 0:
         return  # no stream follows
     async with dialled.stream(plays=chance.random() < 0.7) as stream:
@@ -97,7 +93,7 @@ async def test_everything_at_once() -> None:
             MAX_STARTS_PER_SECOND="1000",
         ) as server,
     ):
-        server.hurry(start_seconds=0.3, stream_seconds=0.5, carrier_gone_seconds=2.0)
+        server.hurry(start_seconds=0.3, stream_seconds=1.5, carrier_gone_seconds=2.0)
         before = tasks()
         with log_lines() as lines:
             at_once = asyncio.Semaphore(25)

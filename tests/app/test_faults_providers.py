@@ -73,12 +73,16 @@ async def test_r01_a_refused_key_is_not_tried_again_and_the_next_provider_speaks
 
 
 async def test_r01_the_next_attempt_begins_within_50_ms_of_the_refusal() -> None:
-    """Two handshakes on loopback, one of them refused, and what lies between."""
-    async with OpenAISimulator(faults=["refuse=401"]) as primary, two(primary.url) as (server, _):
-        began = time.monotonic()
-        await server.dial()
-        await until(lambda: next(iter(server.board.live.values())).call.stats.provider, seconds=1)
-        assert time.monotonic() - began < 0.15
+    """From the refusal to the second provider's door; the best of three, for the machine may be busy."""
+    gaps = []
+    for _ in range(3):
+        async with OpenAISimulator(faults=["refuse=401"]) as primary, two(primary.url) as (server, backup):
+            await server.dial()
+            await (await primary.session(1)).closed()
+            refused = time.monotonic()
+            await backup.session(1)
+            gaps.append(time.monotonic() - refused)
+    assert min(gaps) < 0.05
 
 
 # --- R02 --------------------------------------------------------------------------------------------------------------
