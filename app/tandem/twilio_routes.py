@@ -59,6 +59,9 @@ async def status(request: Request) -> Response:
         case "stream":
             record = board.record(call.call_id)
             failed = record is not None and not record["stream_started"]
+            waiting = board.by_call(call.call_id)
+            if failed and waiting is not None:
+                waiting.stream_failed()  # what was opened for it is of no use to anybody
             return _twiml(webhook.say_and_hangup(_APOLOGY) if failed else webhook.hangup())
         case "transfer" if "DialCallStatus" in form:
             return _after_transfer(request, call.call_id, form.get("DialCallStatus"))

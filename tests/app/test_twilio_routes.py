@@ -204,6 +204,9 @@ async def test_after_a_stream_that_never_started_twilio_says_sorry() -> None:
         assert isinstance(say, Say)
         assert "orry" in say.text
         assert hangup == Hangup()
+        await server.empty(seconds=1)
+        assert (await server.record(dialled.call_sid))["result"] == "no_stream"
+        assert verbs(await server.post("/twilio/status?after=stream", form)) == [say, hangup], "asked again"
 
 
 async def test_after_the_stream_of_a_call_that_nobody_knows_comes_the_hangup() -> None:
