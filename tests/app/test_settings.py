@@ -249,6 +249,32 @@ def test_half_an_account_is_refused() -> None:
     ]
 
 
+def test_a_plivo_account() -> None:
+    assert settings().plivo is None
+    given = {"PLIVO_AUTH_ID": "MA" + "X" * 18, "PLIVO_AUTH_TOKEN": "planted"}
+    found = settings(given)
+    assert found.warnings == ()
+    account = found.plivo
+    assert account is not None
+    assert (account.auth_id, account.api_url, account.codec) == (
+        given["PLIVO_AUTH_ID"],
+        "https://api.plivo.com",
+        "mulaw",
+    )
+    assert not account.signature_v2
+    assert "planted" not in repr(account)
+    assert "planted" in found.secret_values()
+    more = {"PLIVO_API_URL": "http://127.0.0.1:9/v1/", "PLIVO_CODEC": "l16", "PLIVO_SIGNATURE_V2": "true"}
+    account = settings({**given, **more}).plivo
+    assert account is not None
+    assert (account.api_url, account.codec, account.signature_v2) == ("http://127.0.0.1:9", "l16", True)
+    assert problems({"PLIVO_AUTH_ID": "MA"}) == [
+        "PLIVO_AUTH_TOKEN: is missing; PLIVO_AUTH_ID is set, and one is no use without the other"
+    ]
+    assert "does not look like one" in settings({**given, "PLIVO_AUTH_ID": "12345"}).warnings[0]
+    assert "PLIVO_CODEC" in problems({**given, "PLIVO_CODEC": "opus"})[0]
+
+
 # .env
 
 
@@ -276,7 +302,8 @@ def test_the_example_works_as_it_is_and_its_defaults_are_true(tmp_path: Path) ->
     assert settings({}, EXAMPLE).warnings == ()
     uncommented = tmp_path / ".env"
     lines = EXAMPLE.read_text().splitlines()
-    skipped = ("#OPENAI", "#PUBLIC_URL", "#PROVIDERS", "#TWILIO_ACCOUNT", "#INSTRUCTIONS", "#GREETING")
+    skipped = ("#OPENAI", "#PUBLIC_URL", "#PROVIDERS", "#TWILIO_ACCOUNT", "#TELNYX_API_KEY", "#PLIVO_AUTH_ID")
+    skipped += ("#INSTRUCTIONS", "#GREETING")
     uncommented.write_text(
         "\n".join(line[1:] if re.match(r"#[A-Z]", line) and not line.startswith(skipped) else "" for line in lines)
     )
