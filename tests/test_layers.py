@@ -44,6 +44,7 @@ PURE = [
     "tandem_providers/openai*.py",
     "tandem_providers/options.py",
     "tandem_providers/responses.py",
+    "tandem_providers/spoken.py",
 ]
 IMPURE_MODULES = {
     "asyncio", "concurrent", "fastapi", "httpx", "logging", "os", "picows", "random", "secrets", "socket", "ssl",

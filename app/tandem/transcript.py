@@ -26,8 +26,8 @@ class Entry:
     is_input: bool
     text: str = ""
     final: bool = False
-    as_heard: bool = False
-    """The text is what was heard, and must not be cut once more."""
+    as_heard: str | None = None
+    """What the provider says was heard of an interrupted item; it counts if the caller did miss the rest."""
     at: float = 0.0
     """Seconds since the call began."""
     settled: bool = False
@@ -91,9 +91,12 @@ class ConversationRecord:
             self._order.append(key)
         if entry.final and not words.is_final:
             return
-        entry.text = words.text if words.is_final or words.replaces else entry.text + words.text
+        if words.as_heard:
+            entry.as_heard = words.text
+            entry.text = entry.text or words.text
+        else:
+            entry.text = words.text if words.is_final or words.replaces else entry.text + words.text
         entry.final = entry.final or words.is_final
-        entry.as_heard = words.as_heard
         if settles and not words.is_input:
             for each in self.entries.values():
                 each.settled = each.settled or each.final
@@ -112,8 +115,10 @@ class ConversationRecord:
                 if text := entry.text.strip():
                     lines.append(Line("caller", text, entry.at, settled=entry.settled))
             elif (audio := heard.get(key)) is not None and audio.heard_ms > 0 and entry.text:
-                heard_of_it = entry.text.strip() if entry.as_heard else heard_text(entry.text, audio)
-                text = heard_of_it or _NO_WORD
+                text = heard_text(entry.text, audio)
+                if entry.as_heard is not None and audio.cut:
+                    text = min(text, entry.as_heard, key=len)  # neither of the two knows of more than was heard
+                text = text or _NO_WORD
                 lines.append(Line("agent", text, entry.at, audio.heard_ms, audio.cut, entry.settled))
         return lines
 

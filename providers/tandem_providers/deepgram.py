@@ -106,7 +106,7 @@ class DeepgramProtocol:
         )
         self._dial = dial(options, name)
         # The wire gives no names, and those of one call's sessions must not meet.
-        self._reader = Reader(f"deepgram{next(_sessions)}")
+        self._reader = Reader(f"deepgram{next(_sessions)}", plan.format)
         self._asides = Asides()
         self._asked: Aside | None = None
         """What was asked for last, in case that it is refused."""

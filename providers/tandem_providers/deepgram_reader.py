@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from tandem_codecs.format import AudioFormat
 from tandem_providers import deepgram_events as wire
 from tandem_providers.events import (
     AudioChunk,
@@ -25,6 +26,7 @@ from tandem_providers.events import (
     UserSpeechStarted,
     UserSpeechStopped,
 )
+from tandem_providers.spoken import spoken_part
 
 _CALLS: Final = 1024
 _INJECTED: Final = 32
@@ -57,9 +59,10 @@ class Call:
 
 
 class Reader:
-    """Follows one conversation. `names` begins every name that is given to a turn or an item."""
+    """Follows one conversation. `names` begins every name that is given to a turn or an item; `voice_format` is that of
+    the agent's voice."""
 
-    def __init__(self, names: str) -> None:
+    def __init__(self, names: str, voice_format: AudioFormat) -> None:
         self.turn: Turn | None = None
         """The turn under way."""
         self.late = False
@@ -72,6 +75,7 @@ class Reader:
         """The words that it was asked to say."""
         self._mute_next = False
         self._names = names
+        self._format = voice_format
         self._turns = self._items = 0
         self._caller_item = ""
         self._last = ""
@@ -153,13 +157,18 @@ class Reader:
         turn, self.turn = self.turn, None
         if turn is None:
             return []
-        if turn.muted and status == "completed":
-            status = "cancelled"
+        muted = turn.muted and status == "completed"
         events: list[Event] = []
-        if status == "completed" and turn.item_id:
+        if status == "completed" and turn.item_id and not muted:
             events.append(AudioChunk(b"", True, turn.item_id, turn.id))
         if turn.texts:
-            events.append(Transcript("".join(turn.texts), True, False, turn.item_id, turn.id))
+            text = "".join(turn.texts)
+            if status != "completed":
+                # All of it was told before its voice, most of which may never have come.
+                text = spoken_part(text, self._format.milliseconds(turn.size))
+            events.append(Transcript(text, True, False, turn.item_id, turn.id))
+        if muted:
+            status = "cancelled"
         events.append(TurnEnded(turn.id, status, reason, any(call in self._calls for call in turn.calls)))
         return events
 

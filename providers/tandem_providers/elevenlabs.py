@@ -128,7 +128,7 @@ class ElevenLabsProtocol:
         self._paraphrases = False
         self._greeting: Aside | None = None
         """What to ask for if the agent does not greet by itself."""
-        self._input = self._output = MULAW_8K
+        self._input = MULAW_8K
         # Caller audio that came, in milliseconds: the clock of this session.
         self._now = 0.0
         self._alive = self._asked_at = self._stopped_at = self._first_by = self._cut_at = 0.0
@@ -268,7 +268,8 @@ class ElevenLabsProtocol:
             error = InvalidConfigError(presentable(message), provider=self._name, code="audio_format")
             return [SessionClosed(error, reason="audio format")]
         self._ready = True
-        self._input, self._output = hears, speaks
+        self._input = hears
+        self._reader.format = speaks
         ready = SessionReady(
             provider=self._name, input_format=hears, output_format=speaks, session_id=initiated.conversation_id
         )

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from tandem_codecs.format import MULAW_8K
 from tandem_providers import elevenlabs_events as wire
 from tandem_providers.events import (
     AudioChunk,
@@ -24,6 +25,7 @@ from tandem_providers.events import (
     TurnStarted,
     UserSpeechStopped,
 )
+from tandem_providers.spoken import spoken_part
 
 _CALLS: Final = 1024
 _WRITTEN: Final = 32
@@ -44,6 +46,8 @@ class Turn:
     muted: bool = False
     """The application has stopped it, or does not want it: what comes must not be heard."""
     calls: set[str] = field(default_factory=set)
+    whole: bool = False
+    """All of its voice has come."""
     settled: bool = False
     """Its words have been told as final."""
 
@@ -52,6 +56,8 @@ class Reader:
     """Follows one conversation. `names` begins every name that is given to a turn or an item."""
 
     def __init__(self, names: str) -> None:
+        self.format = MULAW_8K
+        """Of the agent's voice."""
         self.turn: Turn | None = None
         """The turn under way."""
         self.cut_through = -1
@@ -141,7 +147,8 @@ class Reader:
         turn, self.turn = self.turn, None
         if turn is None:
             return []
-        if turn.muted and status == "completed":
+        turn.whole = status == "completed"
+        if turn.muted and turn.whole:
             status = "cancelled"
         events: list[Event] = self.settle_words()
         if status == "completed" and turn.item_id:
@@ -163,7 +170,9 @@ class Reader:
         if turn.settled or not turn.text:
             return []
         turn.settled = True
-        return [Transcript(turn.text, True, False, turn.item_id, turn.id)]
+        # All of it was told before its voice, most of which may never have come.
+        text = turn.text if turn.whole else spoken_part(turn.text, self.format.milliseconds(turn.size))
+        return [Transcript(text, True, False, turn.item_id, turn.id)]
 
     @property
     def unsettled(self) -> bool:

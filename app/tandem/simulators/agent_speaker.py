@@ -30,7 +30,7 @@ class Turn:
     calls: tuple[FunctionCall, ...] = ()
     over: bool = False
     size: int = 0
-    """Bytes of its voice that were sent."""
+    """Bytes of its voice, whether they have been sent or not."""
     from_time: float = 0.0
     """When a client that plays in real time begins to play it."""
 
@@ -187,9 +187,9 @@ class Speaker:
             self.tell_words(turn)
             if "vanish" in self.faults and self.outlet.record.responses == 1:
                 yield math.inf
+            turn.size = len(audio)
             pace = self._pace
             for piece in self._cut(audio):
-                turn.size += len(piece)
                 lasts = self.format.milliseconds(len(piece))
                 self.outlet.record.said_ms += lasts
                 self.plays_until = max(self.plays_until, self.outlet.now) + lasts / 1000
