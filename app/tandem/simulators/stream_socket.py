@@ -86,11 +86,11 @@ class StreamCall:
         return ended_by
 
     async def _talk(self) -> EndedBy:
-        if not await _send(self.socket, self.line.opening()):
-            return "server"
-        epoch = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self.seconds + STUCK_SECONDS), asyncio.TaskGroup() as tasks:
+                if not await _send(self.socket, self.line.opening()):
+                    return "server"
+                epoch = asyncio.get_running_loop().time()
                 if self.faults.never_reads:
                     self.socket.transport.pause_reading()
                     return await self._pace(epoch, None)

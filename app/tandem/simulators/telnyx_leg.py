@@ -79,7 +79,7 @@ class Leg:
     async def ring(self) -> None:
         """An incoming call of a Voice API application, to its end."""
         self._tell("dialling", self.plan.url)
-        status = await self.event("call.initiated", state="parked", **_numbers(self.call))
+        status = await self.event("call.initiated", direction="incoming", state="parked", **_numbers(self.call))
         if not 200 <= status < 300:
             self.problem(f"the webhook was answered {status or 'not at all'}")
             self.result = "failed"
@@ -167,7 +167,7 @@ class Leg:
         self._hung_up.set()
         self._commanded.set()
         status = {"hangup_cause": cause, "hangup_source": source, "sip_hangup_cause": "200", "state": "hangup"}
-        await self.event("call.hangup", **status, **_numbers(self.call), end_time=_now())
+        await self.event("call.hangup", **status, **_numbers(self.call))
         self._tell("ended", self.result)
         self.over.set()
 
@@ -251,12 +251,11 @@ class Leg:
             fields = {"StreamSid": self._stream_id, "StreamEvent": f"stream-{what}", "Timestamp": _now()}
             await self._callback(status_callback, {**fields, **({"StreamError": problem} if problem else {})})
             return
-        extra: dict[str, Any] = {"stream_id": self._stream_id}
+        extra: dict[str, Any] = {"stream_url": order.url}
         if what == "failed":
             params = {"stream_url": order.url, "track": order.track}
-            extra |= {"failure_reason": problem, "stream_params": params, "stream_type": "websocket"}
-        else:
-            extra["stream_url"] = order.url
+            extra = {"failure_reason": problem, "stream_params": params, "stream_type": "websocket"}
+            extra["stream_id"] = self._stream_id
         await self.event(f"streaming.{what}", **extra)
 
     # --- TeXML ------------------------------------------------------------------------------------
@@ -407,7 +406,6 @@ def _numbers(call: SimulatedCall) -> dict[str, Any]:
     return {
         "from": call.from_,
         "to": call.to,
-        "direction": "incoming" if call.incoming else "outgoing",
         "start_time": _now(),
     }
 
