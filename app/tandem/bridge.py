@@ -236,10 +236,10 @@ class Bridge:
             self.line_is_ours = False
         self.tell(Returned(moved, news, stream_goes_on))
 
-    def carrier_ended(self) -> None:
-        """The carrier says by webhook that the call is over."""
+    def carrier_ended(self, unanswered: EndReason = EndReason.CALLER_HUNG_UP) -> None:
+        """The carrier says by webhook that the call is over; `unanswered`: why, if its stream had not begun."""
         self.line_is_ours = False
-        self.tell(CallOver())
+        self.tell(CallOver(unanswered))
 
     def stream_failed(self) -> None:
         """The carrier can not stream (any longer) and the line is somebody else's care: there is no one to talk to."""
