@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tandem.rest.port import CarrierApiError
 from tandem.rest.table import open_apis
 from tandem.rest.telnyx import TelnyxApi
 from tandem.settings import load
@@ -21,9 +20,3 @@ async def test_telnyx_has_one_when_it_is_configured() -> None:
     assert isinstance(apis["telnyx"], TelnyxApi)
     for api in apis.values():
         await api.close()
-
-
-def test_a_failure_says_what_is_known_of_it() -> None:
-    error = CarrierApiError("telnyx answered 429", status=429, code="10011", retryable=True)
-    assert (str(error), error.status, error.code, error.retryable) == ("telnyx answered 429", 429, "10011", True)
-    assert CarrierApiError("no answer").status is None
