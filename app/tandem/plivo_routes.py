@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, WebSoc
 
 from tandem import logs
 from tandem.bridge import Bridge
-from tandem.call_types import EndReason
+from tandem.call_types import Answered, EndReason, MachineFound
 from tandem.carriers import plivo_webhook as webhook
 from tandem.carriers.plivo import content_type, traits
 from tandem.carriers.seen import Seen
@@ -26,6 +27,13 @@ NONCE_SECONDS = 600.0
 RING_SECONDS = 30
 """How long somebody else's telephone rings, if nothing is said."""
 _APOLOGY = "Sorry, we can not take your call right now. Please try again later."
+_UNANSWERED = {
+    "busy": EndReason.BUSY,
+    "no-answer": EndReason.NO_ANSWER,
+    "timeout": EndReason.NO_ANSWER,
+    "failed": EndReason.NOT_PLACED,
+}
+"""Why a call that we placed came to nothing."""
 _NOT_REACHED = {"busy": "is busy", "no-answer": "did not answer", "timeout": "did not answer"}
 
 log = logs.get(__name__)
@@ -48,35 +56,48 @@ def carrier_of(account: PlivoAccount) -> CarrierKind:
 @router.get("/plivo/voice")
 @router.post("/plivo/voice")
 async def voice(request: Request) -> Response:
-    """The answer URL: admit the call, begin to open its provider, and tell Plivo where to stream."""
+    """The answer URL: admit the call, begin to open its provider, and tell Plivo where to stream.
+
+    With `session`: a call that we placed, and that somebody has picked up. With `transfer`: whom to call instead of us.
+    """
     app: FastAPI = request.app
     settings: Settings = app.state.settings
-    account = _account(settings)
-    verdict, call = await _verified(request, settings, account)
-    if call.over:  # an application without a hangup URL tells its answer URL
-        return _over(app, call)
+    verdict, call = await _verified(request, settings, _account(settings))
     asked = request.query_params
+    placed = _placed(app, request, call)
+    if call.over:  # an application without a hangup URL tells its answer URL
+        return _over(call, placed or _board(app).by_call(call.call_id))
     if "transfer" in asked:
-        ring = asked.get("ring", "")
-        return _xml(
-            webhook.dial(
-                asked["transfer"],
-                caller_id=asked.get("as", ""),
-                ring_seconds=int(ring) if ring.isascii() and ring.isdigit() else RING_SECONDS,
-                after_url=asked.get("after") or f"{settings.origin}/plivo/status?after=transfer",
-            )
-        )
-    bridge = _placed(app, asked.get("session", ""), call)
-    if bridge is None:
-        if not _is_news(app, verdict) and _board(app).by_call(call.call_id) is None:
-            log.warning("a call that was asked about before is over", call_id=call.call_id)
-            return _xml(webhook.hangup())
-        incoming = IncomingCall(call.call_id, account.auth_id if verdict.own else "", call.caller, call.called)
-        taken = take_in(app, carrier_of(account), incoming)
-        if isinstance(taken, Refusal):
-            return _xml(webhook.busy())
-        bridge = taken
-    return _xml(stream_of(settings, bridge))
+        return _xml(_put_through(settings, asked))
+    if placed is not None:
+        placed.tell(Answered())  # it is not asked before somebody has picked up
+        return _xml(stream_of(settings, placed))
+    if "session" in asked:
+        log.warning("nobody here has placed this call, or has it any longer", call_id=call.call_id)
+        return _xml(webhook.hangup())
+    return _xml(_take_in(app, verdict, call))
+
+
+def _take_in(app: FastAPI, verdict: webhook.Verdict, call: webhook.VoiceRequest) -> XmlAnswer:
+    """What becomes of somebody who calls."""
+    settings: Settings = app.state.settings
+    account = _account(settings)
+    if not _is_news(app, verdict) and _board(app).by_call(call.call_id) is None:
+        log.warning("a call that was asked about before is over", call_id=call.call_id)
+        return webhook.hangup()
+    incoming = IncomingCall(call.call_id, account.auth_id if verdict.own else "", call.caller, call.called)
+    taken = take_in(app, carrier_of(account), incoming)
+    return webhook.busy() if isinstance(taken, Refusal) else stream_of(settings, taken)
+
+
+def _put_through(settings: Settings, asked: Mapping[str, str]) -> XmlAnswer:
+    ring = asked.get("ring", "")
+    return webhook.dial(
+        asked["transfer"],
+        caller_id=asked.get("as", ""),
+        ring_seconds=int(ring) if ring.isascii() and ring.isdigit() else RING_SECONDS,
+        after_url=asked.get("after") or f"{settings.origin}/plivo/status?after=transfer",
+    )
 
 
 def stream_of(settings: Settings, bridge: Bridge) -> XmlAnswer:
@@ -95,11 +116,13 @@ async def status(request: Request) -> Response:
     app: FastAPI = request.app
     settings: Settings = app.state.settings
     _, call = await _verified(request, settings, _account(settings))
-    bridge = _board(app).by_call(call.call_id)
+    bridge = _placed(app, request, call) or _board(app).by_call(call.call_id)
     if request.query_params.get("after") == "transfer" and call.dialled:
         return _xml(_after_transfer(settings, bridge, call.dialled))
+    if call.machine and bridge is not None:
+        bridge.tell(MachineFound(ready=False))  # Plivo does not tell the end of its greeting
     if not call.stream_event:
-        return _over(app, call) if call.over else _xml(webhook.empty())
+        return _over(call, bridge) if call.over else _xml(webhook.empty())
     match call.stream_event:
         case "failed":
             log.error("plivo could not stream", call_id=call.call_id, problem=call.stream_reason)
@@ -182,21 +205,23 @@ async def _verified(
         raise HTTPException(400, str(error)) from None
 
 
-def _placed(app: FastAPI, session: str, call: webhook.VoiceRequest) -> Bridge | None:
-    """The call that we placed ourselves and whose answer URL this is: it learns its id here."""
-    bridge = _board(app).by_session(session)
+def _placed(app: FastAPI, request: Request, call: webhook.VoiceRequest) -> Bridge | None:
+    """The call that we placed ourselves and whose URL this is: it learns its id here."""
+    bridge = _board(app).by_session(request.query_params.get("session", ""))
     if bridge is None or bridge.carrier.name != PLIVO.name:
         return None
-    if not bridge.identity.call_id:
+    if bridge.identity.call_id in ("", call.request_id):  # what placing it answered is the request's id
         bridge.identity.call_id = call.call_id
-    return bridge if bridge.identity.call_id in (call.call_id, call.request_id) else None
+    return bridge if bridge.identity.call_id == call.call_id else None
 
 
-def _over(app: FastAPI, call: webhook.VoiceRequest) -> Response:
+def _over(call: webhook.VoiceRequest, bridge: Bridge | None) -> Response:
     log.info("plivo ended the call", call_id=call.call_id, status=call.status, cause=call.cause)
-    bridge = _board(app).by_call(call.call_id)
     if bridge is not None:
-        bridge.carrier_ended()
+        placed = call.direction == "outbound"
+        bridge.carrier_ended(
+            _UNANSWERED.get(call.status, EndReason.CALLER_HUNG_UP) if placed else EndReason.CALLER_HUNG_UP
+        )
     return _xml(webhook.empty())
 
 

@@ -123,6 +123,50 @@ async def test_a_call_that_we_placed_finds_its_bridge_by_the_session_in_the_url(
         bridge.carrier_ended()
 
 
+async def test_a_placed_call_that_nobody_has_any_longer_is_hung_up() -> None:
+    async with plivo() as carrier:
+        path = f"/plivo/voice?session={'a' * 32}"
+        assert await carrier.voice(CALL, path, Direction="outbound") == [Hangup()]
+        assert await quiet(carrier)
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [
+        ("busy", "busy"),
+        ("no-answer", "no_answer"),
+        ("timeout", "no_answer"),
+        ("failed", "not_placed"),
+        ("completed", "caller_hung_up"),
+    ],
+)
+async def test_a_placed_call_that_came_to_nothing_says_why(status: str, result: str) -> None:
+    """Known by the request that placed it, since its own id is not known before it is answered."""
+    async with plivo() as carrier:
+        session, board = "a" * 32, carrier.server.board
+        board.open(PLIVO, Identity(session, "the-request", AUTH_ID), lambda start: True)
+        outbound = {"Direction": "outbound", "RequestUUID": "the-request", "CallStatus": status, "Event": "Hangup"}
+        path = f"/plivo/status?session={session}"
+        assert (await carrier.post(path, carrier.form("another-call", RequestUUID="x"))).status_code == 200
+        assert len(board.live) == 1, "of another call"
+        assert elements(await carrier.post(path, carrier.form(CALL, **outbound))) == []
+        await carrier.server.empty()
+        assert (await carrier.server.record(CALL))["result"] == result
+        assert asked_to_end(carrier) == []
+
+
+async def test_an_answering_machine_is_told_to_the_call() -> None:
+    async with plivo() as carrier:
+        session, board = "a" * 32, carrier.server.board
+        bridge = board.open(PLIVO, Identity(session, CALL, AUTH_ID), lambda start: True)
+        form = carrier.form(CALL, Direction="outbound", CallStatus="in-progress", Event="MachineDetection")
+        path = f"/plivo/status?session={session}"
+        for machine in ("false", "true"):
+            await carrier.post(path, {**form, "Machine": machine})
+            assert (bridge.call.stats.machine is True) is (machine == "true")
+        bridge.carrier_ended()
+
+
 # --- who is not let in ------------------------------------------------------------------------------------------------
 
 

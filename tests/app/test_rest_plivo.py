@@ -22,14 +22,16 @@ from tandem.simulators.plivo_rest import Calls, LiveCall, serve
 AUTH_ID, AUTH_TOKEN = "MA" + "X" * 18, "planted-token"
 CALL = "97ceeb52-58b6-11e1-86da-77300b68f8bb"
 VOICE = "https://bridge.example.com/plivo/voice"
+STATUS = "https://bridge.example.com/plivo/status"
+OF = f"?session={'a' * 32}"
 BRISK = Patience(seconds=2.0, attempt_seconds=0.3, connect_seconds=0.3, pause_seconds=0.01)
 PLACE = OutboundCall(
     to="+15550003000",
     from_="+15550001000",
     session="a" * 32,
     stream_url="wss://bridge.example.com/plivo/media/token",
-    answer_url=f"{VOICE}?session={'a' * 32}",
-    status_url="https://bridge.example.com/plivo/status",
+    answer_url=VOICE,
+    status_url=STATUS,
     ring_seconds=25,
     limit_seconds=600,
 )
@@ -99,8 +101,8 @@ async def test_placing_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
             lambda: theirs.calls.create(
                 from_="15550001000",
                 to_="15550003000",
-                answer_url=PLACE.answer_url,
-                hangup_url=PLACE.status_url,
+                answer_url=VOICE + OF,
+                hangup_url=STATUS + OF,
                 ring_timeout=25,
                 time_limit=600,
             ),
@@ -118,7 +120,7 @@ async def test_a_call_with_machine_detection(monkeypatch: pytest.MonkeyPatch) ->
         them = await captured(
             calls,
             lambda: theirs.calls.create(
-                "15550001000", "15550003000", VOICE, machine_detection="true", machine_detection_url=PLACE.status_url
+                "15550001000", "15550003000", VOICE, machine_detection="true", machine_detection_url=STATUS + OF
             ),
         )
         for name in ("machine_detection", "machine_detection_url", "machine_detection_method"):

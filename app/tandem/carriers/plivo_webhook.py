@@ -250,6 +250,9 @@ class VoiceRequest:
     meanwhile; when that is over, and what next is asked, `completed`, `busy`, `failed`, `timeout`, `no-answer` or
     `cancel`."""
 
+    machine: bool = False
+    """An answering machine has taken the call that we placed."""
+
     @property
     def over(self) -> bool:
         """The call, not only a stream or somebody whom it was put through to, has ended."""
@@ -276,6 +279,7 @@ def voice_request(form: Form) -> VoiceRequest:
         cause=" ".join(part for part in (form.get("HangupCauseCode"), form.get("HangupCauseName")) if part),
         stream_event=_STREAM_EVENTS.get(event.lower(), event) if "StreamID" in form else "",
         stream_reason=form.get("StatusReason"),
+        machine=event == "MachineDetection" and form.get("Machine").lower() == "true",
         dialled=_DIAL_ACTIONS.get(action, "told") if (action := form.get("DialAction")) else form.get("DialStatus"),
     )
 

@@ -61,19 +61,21 @@ class PlivoApi:
     # --- the port ---------------------------------------------------------------------------------
 
     async def place(self, call: OutboundCall) -> str:
-        """Dial; see `CarrierApi`. The answer is a request's id: webhooks say it as `RequestUUID`."""
+        """Dial; see `CarrierApi`. The answer is a request's id: webhooks say it as `RequestUUID`, and our session in
+        their URLs."""
+        status_url = _of(call.status_url, call.session)
         body: dict[str, Any] = {
             "from": bare(call.from_),
             "to": bare(call.to),
-            "answer_url": call.answer_url,
+            "answer_url": _of(call.answer_url, call.session),
             "answer_method": "POST",
-            "hangup_url": call.status_url,
+            "hangup_url": status_url,
             "hangup_method": "POST",
             "ring_timeout": call.ring_seconds,
             "time_limit": call.limit_seconds,
         }
         if call.detect_machine:
-            body |= {"machine_detection": "true", "machine_detection_url": call.status_url}
+            body |= {"machine_detection": "true", "machine_detection_url": status_url}
             body |= {"machine_detection_method": "POST"}
         answer = await self._http.call("POST", "/Call/", json=body)
         request_id = answer.get("request_uuid") if isinstance(answer, dict) else None
@@ -183,6 +185,11 @@ def explain(body: Any) -> tuple[str, str]:
     if isinstance(words, dict):
         words = " ".join(f"{name}: {value}" for name, value in words.items())
     return "", str(words)
+
+
+def _of(url: str, session: str) -> str:
+    """The URL, naming the call in its query."""
+    return f"{url}{'&' if '?' in url else '?'}session={session}"
 
 
 def _text(data: dict[str, Any], name: str) -> str:
