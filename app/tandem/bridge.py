@@ -44,10 +44,12 @@ from tandem.metrics import Metrics
 from tandem.rest.port import CarrierApi, CarrierApiError
 from tandem.rest.port import Transfer as RestTransfer
 from tandem_codecs.convert import Converter
+from tandem_codecs.guard import CodecGuard
 from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
 from tandem_providers.detector import TurnDetector
 from tandem_providers.events import AudioChunk, Event, ProviderWarning, SessionReady
+from tandem_providers.line import WRONG_CODEC
 from tandem_providers.provider import Opening, Session
 from tandem_providers.tasks import StartTask, owned_tasks
 from tandem_providers.wire import FrameSocket
@@ -129,6 +131,7 @@ class Bridge:
         self._timer: asyncio.TimerHandle | None = None
         self._inbound: Converter | None = None
         self._outbound: Converter | None = None
+        self._guard: CodecGuard | None = None
         self._longest_play = plan.format.size(carrier.traits.longest_play_ms)
         self._close_code = 1000
         self._told_at = 0.0
@@ -289,6 +292,8 @@ class Bridge:
             return
         for event in self._dialect.receive(data):
             if type(event) is Media:
+                if self._guard is not None:
+                    self._listen(self._guard, event.audio)
                 if self._inbound is not None:
                     event = Media(self._inbound.feed(event.audio), event.chunk, event.timestamp_ms)
                 session = self._session
@@ -325,6 +330,7 @@ class Bridge:
         if not self.identity.call_id:
             self.identity.call_id = event.call_id
         leg = self.call.plan.format
+        self._guard = CodecGuard(event.inbound) if event.inbound is not None else None
         try:
             if event.inbound is not None and event.inbound != leg:
                 self._inbound = Converter(event.inbound, leg)
@@ -336,6 +342,19 @@ class Bridge:
         self._log.info("stream started", stream=event.stream_id, format=event.announced)
         self._may_spend.set()
         return True
+
+    def _listen(self, guard: CodecGuard, audio: bytes) -> None:
+        """Is the caller's audio what the carrier said? Where it certainly is not, it is read as what it is."""
+        guard.feed(audio)
+        if not guard.done:
+            return
+        self._guard = None
+        if guard.found is not None:
+            self._inbound = Converter(guard.found, self.call.plan.format)
+            self._metrics.wrong_codec.labels("in").inc()
+            self._log.warning(
+                "the caller's audio is not what was announced", announced=str(guard.announced), found=str(guard.found)
+            )
 
     # --- the provider's events (EventSink) --------------------------------------------------------
 
@@ -352,6 +371,8 @@ class Bridge:
             self.call.set_voice(can, None if can.hears_turns else TurnDetector())
             self._log.info("provider ready", provider=event.provider, model=event.model)
         elif type(event) is ProviderWarning:
+            if event.code == WRONG_CODEC:
+                self._metrics.wrong_codec.labels("out").inc()
             self._log.warning("provider", code=event.code, message=event.message)
         self.tell(event)
 

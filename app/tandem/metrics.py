@@ -63,6 +63,11 @@ class Metrics:
             "media_frames_total", "Audio frames from (in) and to (out) callers.", "direction"
         )
         self.bad_frames = self._counter("bad_frames_total", "Frames of carriers that could not be read.", "reason")
+        self.wrong_codec = self._counter(
+            "wrong_codec_total",
+            "Audio that was not what had been announced, from callers (in) and agents (out).",
+            "direction",
+        )
         self.gaps = self._counter("gaps_total", "Holes in the caller's audio, filled with silence.")
         self.underruns = self._counter("underruns_total", "Times that the agent's voice ran dry inside a turn.")
         self.lag = 0.0

@@ -8,10 +8,13 @@ from typing import Final
 
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import AudioFormat
+from tandem_codecs.guard import CodecGuard
 from tandem_providers.commands import Command, PlaybackReport
-from tandem_providers.events import AudioChunk, Event, Interrupted, SessionReady, TurnEnded
+from tandem_providers.events import AudioChunk, Event, Interrupted, ProviderWarning, SessionReady, TurnEnded
 from tandem_providers.provider import EventSink, Session
 
+WRONG_CODEC: Final = "wrong_codec"
+"""Code of the warning that the agent's audio was not what had been agreed."""
 ITEMS: Final = 32
 """So many recent pieces of speech are remembered by length; only the last few can still be playing."""
 
@@ -36,6 +39,9 @@ class Line:
         self._inward = Converter(leg, session.input_format)
         self._outward = Converter(session.output_format, leg)
         self._converts = session.output_format != leg
+        self._guard: CodecGuard | None = CodecGuard(session.output_format)
+        if self._guard.done:
+            self._guard = None
         self._speaking: AudioChunk | None = None
         """The last piece of the speech that is in the outward converter."""
         self._bytes: dict[tuple[str, int], int] = {}
@@ -51,12 +57,26 @@ class Line:
 
     def receive(self, event: Event) -> None:
         kind = type(event)
+        if kind is AudioChunk and self._guard is not None:
+            self._check(self._guard, event.audio)  # type: ignore[union-attr]  # `kind` says it
         if kind is AudioChunk and self._converts:
             self._hear(event)  # type: ignore[arg-type]  # `kind` says it: isinstance would be slower, for each frame
         elif kind in _HEEDED:
             self._heed(event)
         else:
             self._sink(event)
+
+    def _check(self, guard: CodecGuard, audio: bytes) -> None:
+        """Is the agent's audio what the provider confirmed? Where it certainly is not, it is read as what it is."""
+        guard.feed(audio)
+        if not guard.done:
+            return
+        self._guard = None
+        if guard.found is not None:
+            self._outward = Converter(guard.found, self._leg)
+            self._converts = guard.found != self._leg
+            message = f"the agent's audio is {guard.found}, not {guard.announced} as was agreed"
+            self._sink(ProviderWarning(WRONG_CODEC, message))
 
     def _send_converted(self, audio: bytes) -> None:
         converted = self._inward.feed(audio)

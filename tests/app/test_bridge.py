@@ -17,8 +17,8 @@ from tandem_providers.commands import CancelResponse, PlaybackReport, Purpose, S
 from tandem_providers.errors import AuthenticationFailedError, ConnectionFailedError
 from tandem_providers.events import (
     AudioChunk,
+    ProviderLost,
     ProviderWarning,
-    SessionReady,
     TurnEnded,
     TurnStarted,
     UserSpeechStarted,
@@ -218,11 +218,12 @@ async def test_a_mistake_of_ours_ends_this_call_with_1011_and_one_line() -> None
     with log_lines() as lines:
         async with line() as one:
             await talking(one)
-            one.session.tell(SessionReady("fake", MULAW_8K, MULAW_8K))  # there is no such move
+            for _ in range(2):  # who has lost one provider cannot lose another: there is no such move
+                one.bridge.tell(ProviderLost("fake", ConnectionFailedError("gone")))
             assert await one.socket.ends() == (1011, "internal_error")
     failures = [each for each in lines if each["level"] == "error"]
     assert [each["event"] for each in failures] == ["the call failed"]
-    assert failures[0]["event_kind"] == "SessionReady"
+    assert failures[0]["event_kind"] == "ProviderLost"
     assert failures[0]["call_id"] == CALL
 
 

@@ -9,11 +9,20 @@ import pytest
 from fakes import Events, FakeProvider, FakeSession
 
 from tandem_codecs.convert import Converter
-from tandem_codecs.format import MULAW_8K, PCM16_24K, AudioFormat, Encoding
+from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_24K, AudioFormat, Encoding
 from tandem_codecs.g711 import mulaw_to_pcm16
 from tandem_providers.commands import CancelResponse, PlaybackReport
-from tandem_providers.events import AudioChunk, Event, Interrupted, SessionReady, TurnEnded, UserSpeechStarted
-from tandem_providers.line import ITEMS, Gate, Line
+from tandem_providers.events import (
+    AudioChunk,
+    Event,
+    Interrupted,
+    ProviderWarning,
+    SessionReady,
+    TurnEnded,
+    UserSpeechStarted,
+)
+from tandem_providers.line import ITEMS, WRONG_CODEC, Gate, Line
+from tandem_providers.prompts import prompt
 
 LEG = MULAW_8K
 
@@ -153,3 +162,17 @@ def test_a_gate_lets_out_in_order_also_what_comes_meanwhile() -> None:
     gate(UserSpeechStarted())
     assert seen == ["UserSpeechStarted", "AudioChunk", "TurnEnded", "UserSpeechStarted"]
     assert not gate.held
+
+
+def test_audio_in_another_encoding_than_was_agreed_is_read_as_what_it_is() -> None:
+    """A provider that confirms mu-law and sends A-law: static for a moment, then its words."""
+    line, _, events = line_to(MULAW_8K)
+    spoken = prompt("greeting").audio
+    wrong = Converter(MULAW_8K, ALAW_8K).feed(spoken)
+    for at in range(0, len(wrong), 160):
+        line.receive(AudioChunk(wrong[at : at + 160], item_id="a"))
+    warning = events.of(ProviderWarning)[0]
+    assert warning.code == WRONG_CODEC
+    assert "alaw/8000" in warning.message
+    right = Converter(ALAW_8K, MULAW_8K).feed(wrong)
+    assert events.audio()[-8000:] == right[-8000:]
