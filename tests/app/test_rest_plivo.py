@@ -127,7 +127,9 @@ async def test_a_call_with_machine_detection(monkeypatch: pytest.MonkeyPatch) ->
             assert ours[name] == them.json[name]
 
 
-@pytest.mark.parametrize("operation", ["hang up", "redirect", "keys", "application", "number", "urls", "lead"])
+@pytest.mark.parametrize(
+    "operation", ["hang up", "redirect", "keys", "application", "number", "numbers", "urls", "lead"]
+)
 async def test_every_other_operation(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with both(monkeypatch) as (api, theirs, calls):
         calls.live[CALL] = LiveCall(CALL)
@@ -145,6 +147,7 @@ async def test_every_other_operation(operation: str, monkeypatch: pytest.MonkeyP
             ),
             "application": (lambda: api.application("2048"), lambda: theirs.applications.get("2048")),
             "number": (lambda: api.number("+15550001000"), lambda: theirs.numbers.get("15550001000")),
+            "numbers": (lambda: api.numbers(), lambda: theirs.numbers.list()),
             "urls": (
                 lambda: api.set_urls(application, VOICE, PLACE.status_url, VOICE),
                 lambda: theirs.applications.update(
@@ -222,6 +225,18 @@ async def test_a_number_and_where_it_leads() -> None:
         assert await api.application("4096") is None
         calls.add_number("15550002000")
         assert await api.number("15550002000") == Number("15550002000", "", True)
+
+
+@pytest.mark.parametrize("count", [0, 1, 20, 41])
+async def test_all_numbers_page_by_page(count: int) -> None:
+    async with account() as (api, calls):
+        calls.numbers.clear()
+        for number in range(count):
+            calls.add_number(f"1555000{number:04}", "2048" if number % 2 else "")
+        found = await api.numbers()
+        assert [each.number for each in found] == list(calls.numbers)
+        assert [each.application_id for each in found] == ["2048" if number % 2 else "" for number in range(count)]
+        assert len(calls.requests) == count // 20 + 1
 
 
 async def test_urls_are_set_and_nothing_else() -> None:

@@ -12,6 +12,9 @@ from tandem.rest.http import CarrierHttp, Patience
 from tandem.rest.port import CarrierApiError, OutboundCall, Transfer
 
 _PATIENCE: Final = Patience(seconds=5.0, attempt_seconds=2.0, connect_seconds=1.5, pause_seconds=0.2)
+PAGE: Final = 20
+"""Numbers in one page; the most there may be."""
+_MOST_PAGES: Final = 50
 _PLACED: Final = 10_000
 """Requests for calls that are remembered, to cancel those that were not answered yet."""
 
@@ -115,13 +118,23 @@ class PlivoApi:
 
     # --- the account's configuration --------------------------------------------------------------
 
+    async def numbers(self) -> list[Number]:
+        """The account's numbers (the first thousand)."""
+        found: list[Number] = []
+        for page in range(_MOST_PAGES):
+            query = {"limit": str(PAGE), "offset": str(page * PAGE)}
+            answer = await self._http.call("GET", "/Number/", query=query, again=True)
+            listed = answer.get("objects") if isinstance(answer, dict) else None
+            rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
+            found += [_number(row) for row in rows]
+            if len(rows) < PAGE:
+                break
+        return found
+
     async def number(self, number: str) -> Number | None:
         """The account's number; None when it has no such."""
         data = await self._read(f"/Number/{quote(bare(number), safe='')}/")
-        if data is None:
-            return None
-        application = _text(data, "application").rstrip("/").rpartition("/")[2]
-        return Number(_text(data, "number"), application, data.get("voice_enabled") is not False)
+        return None if data is None else _number(data)
 
     async def application(self, application_id: str) -> Application | None:
         """An application of the account; None when it has no such."""
@@ -177,6 +190,11 @@ class PlivoApi:
                 return None
             raise
         return data if isinstance(data, dict) else {}
+
+
+def _number(data: dict[str, Any]) -> Number:
+    application = _text(data, "application").rstrip("/").rpartition("/")[2]
+    return Number(_text(data, "number"), application, data.get("voice_enabled") is not False)
 
 
 def explain(body: Any) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from tandem.simulators.api_server import ApiAnswer, ApiRequest, RestServer
 
 MOST_TRANSFERS: Final = 70
 """Of one call."""
+MOST_IN_A_PAGE: Final = 20
 KEPT_REQUESTS: Final = 1_000
 
 _DIGITS: Final = frozenset("0123456789*#ABCDabcdwW")
@@ -104,10 +105,12 @@ class Calls:
         body = request.json if request.body else {}
         if not isinstance(body, dict):
             return _error(400, "invalid json")
-        return self._resource(request.method, parts[4:-1], body)
+        return self._resource(request.method, parts[4:-1], body, request.query)
 
-    def _resource(self, method: str, path: list[str], body: Mapping[str, Any]) -> ApiAnswer:
+    def _resource(self, method: str, path: list[str], body: Mapping[str, Any], query: Mapping[str, str]) -> ApiAnswer:
         match method, path:
+            case "GET", ["Number"]:
+                return self._numbers(query)
             case "POST", ["Call"]:
                 return self._place(body)
             case "GET" | "DELETE" | "POST", ["Call", call_id, *action]:
@@ -161,6 +164,15 @@ class Calls:
         call.transfers += 1
         call.redirected = str(body["aleg_url"])
         return _done(202, "call transferred", call_uuids=[call.call_id])
+
+    def _numbers(self, query: Mapping[str, str]) -> ApiAnswer:
+        limit, offset = query.get("limit", "20"), query.get("offset", "0")
+        if not (limit.isdigit() and 0 < int(limit) <= MOST_IN_A_PAGE and offset.isdigit()):
+            return _error(400, "limit or offset is not valid")
+        first, after = int(offset), int(offset) + int(limit)
+        every = [*self.numbers.values()]
+        meta = {"limit": int(limit), "offset": first, "total_count": len(every), "next": None, "previous": None}
+        return ApiAnswer(200, {"api_id": _id(), "meta": meta, "objects": every[first:after]})
 
     def _number(self, method: str, number: str, body: Mapping[str, Any]) -> ApiAnswer:
         found = self.numbers.get(number)
