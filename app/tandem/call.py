@@ -258,11 +258,11 @@ class Call:
     def _session_ready(self, event: SessionReady, now: float) -> list[CallCommand]:
         self.stats.provider = event.provider
         self.stats.model = event.model
-        recovering = self.state is State.RECOVERING
+        before = self.state
         self._move(Move.READY)
-        if self.state is State.LEAVING:
-            return []
-        if recovering:
+        if before is self.state:
+            return []  # one session follows another, or nothing is to be said any more
+        if before is State.RECOVERING:
             self._asked_to_wait = False
             return [ToProvider(Say(Purpose.RESUME))] if self._owes_words else []
         self.stats.ready_seconds = now - self._stream.since

@@ -14,6 +14,7 @@ leave is a state of its own, because the last words must be *heard* before the l
     DIALLING ──start──> CONNECTING         (or the stream is there before the carrier says so)
 
     TALKING ──lost──> RECOVERING ──ready──> TALKING        a provider died, the next one takes the conversation over
+    TALKING ──ready──> TALKING             a provider whose time runs out is followed by another between two turns
     TALKING ──depart──> PARKED ──start──> TALKING          the carrier has the call for a while (transfer, keys)
 
 Two rules. A move that is not in the table is a mistake of ours and raises; what a far end can do wrong is checked
@@ -60,6 +61,7 @@ MOVES: Final[dict[tuple[State, Move], State]] = {
     (State.RINGING, Move.READY): State.RINGING_READY,
     (State.RINGING, Move.FAILED): State.RINGING_FAILED,
     (State.RINGING, Move.START): State.CONNECTING,
+    (State.RINGING_READY, Move.READY): State.RINGING_READY,
     (State.RINGING_READY, Move.START): State.TALKING,
     (State.RINGING_READY, Move.FAILED): State.RINGING_FAILED,
     (State.RINGING_READY, Move.LOST): State.RINGING,
@@ -76,6 +78,7 @@ MOVES: Final[dict[tuple[State, Move], State]] = {
     (State.PARKED, Move.READY): State.PARKED,
     (State.PARKED, Move.FAILED): State.PARKED,
     (State.PARKED, Move.LEAVE): State.LEAVING,
+    (State.TALKING, Move.READY): State.TALKING,
     (State.RECOVERING, Move.READY): State.TALKING,
     (State.RECOVERING, Move.FAILED): State.LEAVING,
     (State.RECOVERING, Move.LEAVE): State.LEAVING,

@@ -430,6 +430,19 @@ def test_words_of_the_agents_own_accord_are_taken_up_again() -> None:
     play >> LOST >> NEXT << ToProvider(Say(Purpose.RESUME))
 
 
+def test_a_session_that_follows_another_in_time_does_not_greet_again() -> None:
+    play = talking()
+    (play >> READY).silent()
+    assert play.call.state is State.TALKING
+    early = Playbook()
+    early >> READY << GREET
+    early >> READY
+    early.silent()
+    early >> Attached() >> START
+    early.silent()
+    assert early.call.state is State.TALKING
+
+
 def test_nobody_takes_over() -> None:
     play = talking()
     play >> LOST >> DEAD << [Play(PROMPTS.sorry), Mark("m1")]
