@@ -51,9 +51,14 @@ class Utterance:
     def closes_at(self) -> float:
         return self.end + GAP_MS + _PATIENCE_MS
 
+    @property
+    def longest_pause(self) -> float:
+        """What goes on after no more than this belongs to it."""
+        return _BREATH_MS if self.answered else GAP_MS
+
     def goes_on_at(self, start: float) -> bool:
-        """Whether words at that time belong to it."""
-        return not self.cut and start - self.end <= (_BREATH_MS if self.answered else GAP_MS)
+        """Whether words at that time may belong to it."""
+        return not self.cut and start - self.end <= self.longest_pause
 
 
 class Utterances:
@@ -122,7 +127,7 @@ class Utterances:
         quiet = start - self._loud_until
         self._loud_until = start + self._format.milliseconds(len(audio))
         voice = self._voice
-        if voice is not None and quiet <= (_BREATH_MS if voice.answered else GAP_MS):
+        if voice is not None and quiet <= voice.longest_pause:
             return [AudioChunk(audio, False, voice.id)]
         if voice is None and self._unnamed and quiet <= GAP_MS:
             return [AudioChunk(audio, False, self._unnamed)]
@@ -164,7 +169,7 @@ class Utterances:
         end = start if end_ms is None else max(start, end_ms)
         mine, other = self._last.get(is_input), self._last.get(not is_input)
         events: list[Event] = []
-        if mine is None or not mine.goes_on_at(start):
+        if mine is None or not self._goes_on(mine, start):
             if not text.strip():
                 return []
             events += self._settle(mine)
@@ -184,6 +189,17 @@ class Utterances:
         )
         self._note()
         return events
+
+    def _goes_on(self, mine: Utterance, start: float) -> bool:
+        """Whether words at that time belong to it. An agent that was interrupted may not have said all its words."""
+        if not mine.goes_on_at(start):
+            return False
+        if mine.is_input:
+            return True
+        if self._unnamed and start >= self._unnamed_since - _EARLY_MS:
+            return False
+        stopped = start - self._loud_until > mine.longest_pause
+        return not (stopped and mine is self._voice and start <= self.position + _EARLY_MS)
 
     def settle(self) -> list[Event]:
         """The session is over: so is every utterance."""

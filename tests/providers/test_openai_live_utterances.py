@@ -183,6 +183,16 @@ def test_the_other_side_parts_two_utterances() -> None:
     assert flow.order == ["s-1", "s-2", "s-3"]
 
 
+@pytest.mark.parametrize("late", [0, 300], ids=["as it is said", "a little later"])
+def test_words_that_were_never_said_do_not_reach_into_the_next_utterance(late: int) -> None:
+    """The agent is interrupted: its words had been told as if it would say them all."""
+    flow = Flow().agent("A long", 0, 4000).speaks(1500).quiet(1500).caller("Stop.", 1400, 2400).quiet(500)
+    flow.speaks(late).agent("Yes?", 3500, 3800).speaks(400).quiet(4000)
+    assert flow.texts == {"s-1": "A long", "s-2": "Stop.", "s-3": "Yes?"}
+    assert flow.order == ["s-1", "s-2", "s-3"]
+    assert flow.span("s-3") == (3500, 3900 + late)
+
+
 def test_a_word_thrown_in_parts_nothing() -> None:
     flow = Flow()
     flow.agent("I can offer", 0, 1000).caller("mhm", 700, 900).agent(" Tuesday", 1050, 1400).agent(
