@@ -1,31 +1,28 @@
-"""Whole servers for tests: one of ours in this process or in a child, on loopback, and a carrier whose hand the test
-leads message by message."""
+"""Whole servers for tests: one of ours in this process, on loopback, as seen from outside and from inside."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import logging
-import os
 import secrets
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import httpx
 import uvicorn
-from fakes import PATIENCE, News
+from fakes import PATIENCE
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from serving import RawClient, raw_client, upgrade
+from streams import Dialled as Dialled
+from streams import Stream as Stream
+from streams import new_sid as new_sid
+from websockets.asyncio.client import connect
 
 from tandem import logs, tokens
 from tandem.bridge import Bridge
@@ -36,15 +33,12 @@ from tandem.settings import Settings, load
 from tandem.simulators.plan import CallPlan
 from tandem.simulators.twilio_twiml import Connect, Verb, parse_twiml
 from tandem.switchboard import Switchboard
-from tandem_codecs.format import FRAME_MS, MULAW_8K
-from tandem_providers.tasks import owned_tasks
 
 ACCOUNT: Final = "AC" + "1" * 32
 AUTH_TOKEN: Final = "planted-auth-token"
 API_TOKEN: Final = "planted-api-token"
 SECRET_KEY: Final = "planted-secret-key-of-the-tests"
 CALLER, CALLED = "+15550002000", "+15550001000"
-FRAME: Final = MULAW_8K.frame_bytes
 
 Environment = Mapping[str, str | None]
 
@@ -249,212 +243,21 @@ async def tandem(
             await asyncio.to_thread(logs.close)
 
 
-class Dialled:
-    """A call that Twilio has asked about, before its stream."""
-
-    def __init__(self, door: Door, call_sid: str, url: str) -> None:
-        self.door = door
-        self.call_sid = call_sid
-        self.url = url
-
-    @property
-    def token(self) -> str:
-        return self.url.rpartition("/")[2]
-
-    @asynccontextmanager
-    async def stream(self, *, plays: bool = False, door: Door | None = None, **options: Any) -> AsyncIterator[Stream]:
-        """The media socket, `connected` said. `door`: another server than the one that was called."""
-        url, other = self.url, door or self.door
-        if door is not None:
-            url = f"{door.origin.replace('http', 'ws', 1)}/twilio/media/{self.token}"
-        async with other.upgrade(url, **options) as socket:
-            stream = Stream(socket, other, self.call_sid, plays=plays)
-            async with owned_tasks() as start:
-                listener = start(stream.listen(), name="carrier")
-                try:
-                    await stream.send("connected", protocol="Call", version="1.0.0")
-                    yield stream
-                finally:
-                    if not stream.closed:  # asyncio minds an abort after the end
-                        socket.transport.abort()
-                    await listener
-
-
-class Stream:
-    """Twilio's end of one media stream, led by hand. With `plays` a mark is returned at once, as if all were heard."""
-
-    def __init__(self, socket: ClientConnection, door: Door, call_sid: str, *, plays: bool = False) -> None:
-        self.socket = socket
-        self.door = door
-        self.call_sid = call_sid
-        self.stream_sid = new_sid("MZ")
-        self.plays = plays
-        self.got: list[dict[str, Any]] = []
-        self.closed: tuple[int, str] | None = None
-        self._news = News()
-        self._chunk = 0
-
-    # What it is told
-
-    async def listen(self) -> None:
-        try:
-            async for message in self.socket:
-                got = json.loads(message)
-                self.got.append(got)
-                if self.plays and got["event"] == "mark":
-                    await self.mark(got["mark"]["name"])
-                self._news.tell()
-        except ConnectionClosed:
-            pass
-        finally:
-            self.closed = (self.socket.close_code or 1006, self.socket.close_reason or "")
-            self._news.tell()
-
-    @property
-    def audio(self) -> bytes:
-        """All agent audio so far."""
-        return b"".join(base64.b64decode(got["media"]["payload"]) for got in self.got if got["event"] == "media")
-
-    @property
-    def marks(self) -> list[str]:
-        return [got["mark"]["name"] for got in self.got if got["event"] == "mark"]
-
-    @property
-    def events(self) -> list[str]:
-        """Kinds of messages in order, repeated ones once."""
-        kinds = [got["event"] for got in self.got]
-        return [kind for number, kind in enumerate(kinds) if not number or kinds[number - 1] != kind]
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        await self._news.until(condition)
-
-    async def speaks(self, milliseconds: float = 20.0) -> None:
-        """Wait until so much agent audio has come."""
-        await self.until(lambda: len(self.audio) >= MULAW_8K.size(milliseconds))
-
-    async def ends(self) -> tuple[int, str]:
-        """Wait for the server to close; with which code and words."""
-        await self.until(lambda: self.closed)
-        assert self.closed is not None
-        return self.closed
-
-    # What it tells
-
-    async def send(self, event: str, **body: Any) -> None:
-        await self.raw(json.dumps({"event": event, "streamSid": self.stream_sid, **body}))
-
-    async def raw(self, message: str | bytes) -> None:
-        """Whatever it is; nothing happens once the socket is closed."""
-        with suppress(ConnectionClosed):
-            await self.socket.send(message)
-
-    async def start(self, **changes: Any) -> None:
-        body = {
-            "accountSid": self.door.account,
-            "callSid": self.call_sid,
-            "streamSid": self.stream_sid,
-            "tracks": ["inbound"],
-            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
-            "customParameters": {},
-            **changes,
-        }
-        await self.send("start", sequenceNumber="1", start=body)
-
-    async def media(self, audio: bytes) -> None:
-        """The caller's voice, in frames, at once."""
-        for place in range(0, len(audio), FRAME):
-            await self.frame(audio[place : place + FRAME])
-
-    async def frame(self, payload: bytes | str, *, number: int | None = None) -> None:
-        """One media message; `payload` goes as it is when it is text."""
-        if number is None:
-            number = self._chunk
-            self._chunk += 1
-        text = payload if isinstance(payload, str) else base64.b64encode(payload).decode()
-        stamps = {"chunk": str(number + 1), "timestamp": str(number * FRAME_MS)}
-        await self.send("media", media={"track": "inbound", **stamps, "payload": text})
-
-    async def dtmf(self, digit: str) -> None:
-        await self.send("dtmf", dtmf={"track": "inbound_track", "digit": digit})
-
-    async def mark(self, name: str) -> None:
-        await self.send("mark", mark={"name": name})
-
-    async def stop(self) -> None:
-        await self.send("stop", stop={"accountSid": self.door.account, "callSid": self.call_sid})
-
-
-# --- a child process --------------------------------------------------------------------------------------------------
-
-SERVE: Final = (
-    "-c",
-    "from tandem.settings import load; from tandem.serve import serve; raise SystemExit(serve(load(dotenv=None)))",
-)
-PLAIN: Final = ("-m", "uvicorn", "tandem.main:app", "--host", "127.0.0.1", "--port")
-
-
-class Child(Door):
-    """A server in a process of its own. `output` is what it has written so far."""
-
-    def __init__(self, process: asyncio.subprocess.Process, origin: str) -> None:
-        super().__init__(origin)
-        self.process = process
-        self.output = ""
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    async def read(self) -> None:
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            self.output += line.decode()
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """Its log so far."""
-        return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
-
-
 @asynccontextmanager
-async def child(
-    how: Literal["serve", "uvicorn"] = "serve", *, ready: bool = True, **changes: str | None
-) -> AsyncIterator[Child]:
-    """A server in a process of its own; killed at the end if it still runs. Keywords are environment variables."""
-    with listen("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
-    arguments = SERVE if how == "serve" else (*PLAIN, str(port))
-    environ = {**clean(), **environment(port, changes)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-X", "faulthandler", *arguments, env=environ, cwd=Path(__file__).parent,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    running = Child(process, f"http://127.0.0.1:{port}")
-    async with asyncio.timeout(55), owned_tasks() as start:
-        reader = start(running.read(), name="output")
-        try:
-            if ready:
-                await eventually(lambda: _answers(running), seconds=20)
-            yield running
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            await reader
-            await running.http.aclose()
-
-
-async def _answers(running: Child) -> bool:
-    assert running.process.returncode is None, running.output
-    try:
-        return (await running.http.get("/healthz")).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def clean() -> dict[str, str]:
-    """This process's environment without anything that a server would read."""
-    kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR")
-    return {name: os.environ[name] for name in kept if name in os.environ}
+async def raw_stream(server: Tandem, sid: str) -> AsyncIterator[RawClient]:
+    """A media socket of a call that another instance admitted, without the comforts of a library."""
+    dialled = server.foreign(sid)
+    signed = signature(dialled.url, (), server.auth_token)
+    request = upgrade(f"/twilio/media/{dialled.token}", extra=f"X-Twilio-Signature: {signed}\r\n")
+    while True:
+        await until(lambda: server.board.refuse() is None)  # a busy machine's loop may be late, and say so
+        async with raw_client(server.settings.port) as client:
+            client.write(request)
+            status, _ = await client.head()
+            if status == 101:
+                yield client
+                return
+            assert status == 403
 
 
 class _Lines(logging.Handler):
@@ -486,10 +289,6 @@ def log_lines() -> Iterator[list[dict[str, Any]]]:
 def verbs(answer: httpx.Response) -> list[Verb]:
     """TwiML, read as strictly as Twilio does."""
     return parse_twiml(answer.status_code, answer.headers.get("content-type", ""), answer.content, plain=True)
-
-
-def new_sid(kind: str) -> str:
-    return kind + secrets.token_hex(16)
 
 
 def issued(call_id: str, *, key: str = SECRET_KEY, carrier: str = "twilio", seconds: float = 60.0) -> str:

@@ -8,7 +8,8 @@ import time
 from contextlib import AsyncExitStack
 
 import pytest
-from servers import Child, Stream, child, eventually, new_sid
+from children import Child, child
+from servers import Stream, eventually, new_sid
 from sounds import speech
 
 from tandem.simulators.twilio_twiml import Reject

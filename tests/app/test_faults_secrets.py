@@ -9,19 +9,8 @@ import time
 from collections.abc import Mapping
 
 import pytest
-from servers import (
-    API_TOKEN,
-    AUTH_TOKEN,
-    CALLED,
-    CALLER,
-    SECRET_KEY,
-    Child,
-    bearer,
-    child,
-    clean,
-    environment,
-    new_sid,
-)
+from children import Child, child, clean
+from servers import API_TOKEN, AUTH_TOKEN, CALLED, CALLER, SECRET_KEY, bearer, environment, new_sid
 from sounds import speech
 from websockets.exceptions import InvalidStatus
 

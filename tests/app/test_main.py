@@ -6,7 +6,8 @@ import asyncio
 import signal
 
 import pytest
-from servers import CALLER, Child, child, new_sid, tandem
+from children import Child, child
+from servers import CALLER, new_sid, tandem
 from sounds import speech
 
 from tandem.main import app, create_app
