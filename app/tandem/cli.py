@@ -77,7 +77,7 @@ def demo(
 
 @app.command()
 def call(
-    carrier: Annotated[str, typer.Option(help="Whose wire protocol to speak: twilio.")] = "twilio",
+    carrier: Annotated[str, typer.Option(help="Whose wire protocol to speak: twilio, telnyx or plivo.")] = "twilio",
     url: Annotated[str, typer.Option(help="The server. Default: the one on this machine.", show_default=False)] = "",
     wav: Annotated[
         Path | None, typer.Option(help="What the caller says. Default: a recorded conversation.", show_default=False)
@@ -88,13 +88,11 @@ def call(
     seconds: Annotated[float, typer.Option(min=0.1, help="Hang up after so long at the latest.")] = 60.0,
 ) -> None:
     """Place a simulated call against a running server, signed with the configured secret."""
-    if carrier != "twilio":
-        _refuse(f"this version speaks for no carrier {carrier!r}; it has: twilio")
     settings = _settings()
     from tandem.place import Wish, place
 
     try:
-        wish = Wish.of(settings, url, wav, out, seconds)
+        wish = Wish.of(settings, url, wav, out, seconds, carrier)
     except (ValueError, OSError) as error:
         _refuse(str(error))
     raise typer.Exit(asyncio.run(place(Screen(), settings, wish)))

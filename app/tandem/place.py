@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tandem import calling
+from tandem.callers import CALLERS, Caller
 from tandem.screen import Screen
-from tandem.settings import Settings, TwilioAccount, origin_of
+from tandem.settings import Settings, origin_of
 from tandem.simulators.phone import Turn
 from tandem.simulators.plan import CallPlan, CallReport
-from tandem.simulators.twilio import place_call
 from tandem_codecs.format import MULAW_8K
 from tandem_codecs.wav import read_wav
 
@@ -24,21 +24,32 @@ class Wish:
     origin: str
     """Where the server is."""
     path: str
-    account: TwilioAccount
+    status_path: str
+    caller: Caller
     audio: bytes | Sequence[Turn]
     out: Path | None
     seconds: float
 
     @classmethod
-    def of(cls, settings: Settings, url: str, wav: Path | None, out: Path | None, seconds: float) -> Wish:
+    def of(
+        cls,
+        settings: Settings,
+        url: str,
+        wav: Path | None,
+        out: Path | None,
+        seconds: float,
+        carrier: str = "twilio",
+    ) -> Wish:
         """Read what there is to read.
 
         Raises:
             ValueError: the URL, the file or the settings are of no use; says why.
             OSError: the file can't be read.
         """
-        if settings.twilio is None:
-            raise ValueError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: calls are signed with the server's; set them")
+        kind = CALLERS.get(carrier)
+        if kind is None:
+            raise ValueError(f"this version speaks for no carrier {carrier!r}; it has: {', '.join(CALLERS)}")
+        caller = kind.caller(settings)
         if url and "://" not in url:
             url = f"http://{url}"
         parts = urlsplit(url or _here(settings))
@@ -46,11 +57,11 @@ class Wish:
             origin = origin_of(f"{parts.scheme}://{parts.netloc}")
         except ValueError as error:
             raise ValueError(f"--url {url}: {error}") from None
-        path = parts.path if parts.path not in ("", "/") else calling.VOICE_PATH
+        path = parts.path if parts.path not in ("", "/") else kind.path
         audio = read_wav(wav, MULAW_8K) if wav is not None else calling.conversation(calling.Voice())
         if out is not None:
             calling.can_record(out)
-        return cls(origin, path, settings.twilio, audio, out, seconds)
+        return cls(origin, path, kind.status_path, caller, audio, out, seconds)
 
 
 def _here(settings: Settings) -> str:
@@ -64,7 +75,7 @@ async def place(screen: Screen, settings: Settings, wish: Wish) -> int:
     report = await _call(screen, settings, wish)
     calling.show_report(screen, report)
     if calling.was_refused(report):
-        screen.problem(calling.why_refused(wish.account))
+        screen.problem(wish.caller.why_refused)
         return 1
     if report.result == "completed":
         record = await calling.fetch_record(wish.origin, report.call_sid, settings.api_token.get_secret_value())
@@ -86,14 +97,14 @@ async def _call(screen: Screen, settings: Settings, wish: Wish) -> CallReport:
         origin = origins.pop(0)
         plan = CallPlan(
             f"{origin}{wish.path}",
-            wish.account.account_sid,
-            wish.account.auth_token,
+            wish.caller.account,
+            wish.caller.secret,
             audio=wish.audio,
             seconds=wish.seconds,
             via=wish.origin if wish.origin != origin else "",
-            status_url=f"{origin}/twilio/status",
+            status_url=f"{origin}{wish.status_path}",
             recording=wish.out,
         )
-        report = await place_call(plan, lambda event: calling.show_event(screen, event))
+        report = await wish.caller.place(plan, lambda event: calling.show_event(screen, event))
         if not origins or not calling.was_refused(report):
             return report

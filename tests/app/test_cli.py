@@ -35,7 +35,9 @@ def test_version_and_help() -> None:
     [
         ([], "Usage"),
         (["cal"], "No such command"),
-        (["call", "--carrier", "telnyx"], "no carrier 'telnyx'"),
+        (["call", "--carrier", "acme"], "no carrier 'acme'; it has: twilio, telnyx, plivo"),
+        (["call", "--carrier", "telnyx"], "TELNYX_PUBLIC_KEY="),
+        (["call", "--carrier", "plivo"], "PLIVO_AUTH_ID"),
         (["call", "--url", "ftp://x"], "use http:// or https://"),
         (["call", "--wav", "nowhere.wav"], "nowhere.wav"),
         (["call", "--out", "nowhere/call.wav"], "no such folder"),
