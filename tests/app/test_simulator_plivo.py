@@ -32,7 +32,7 @@ from tandem.carriers.xml_answer import XmlAnswer
 from tandem.simulators.line import Faults, Frame, MediaLine, Recording
 from tandem.simulators.phone import At, Caller, Turn, When
 from tandem.simulators.plan import CallEvent, CallPlan, CallReport
-from tandem.simulators.plivo import place_call
+from tandem.simulators.plivo import place_call, place_call_with_api
 from tandem.simulators.plivo_line import BUFFER_MS, FORMATS, Identity, PlivoWire, plivo_line
 from tandem.simulators.plivo_rest import Calls, serve
 from tandem.simulators.plivo_xml import (
@@ -478,6 +478,13 @@ async def test_a_media_socket_is_tried_three_times(refused: int, opened: bool) -
             assert bridge.told == ["failed", "Hangup"]
 
 
+async def test_a_media_socket_that_can_not_be_reached() -> None:
+    async with answering(Bridge.stream) as bridge:
+        report = await call(bridge, faults=Faults(unreachable=True))
+        assert report.problems == ("no stream could be opened: ConnectionRefusedError",)
+        assert bridge.told == ["failed", "Hangup"]
+
+
 async def test_a_recording_has_the_caller_left_and_the_agent_right(tmp_path: Path) -> None:
     async with answering(Bridge.stream) as bridge:
         bridge.says = [hum(440, 200)]
@@ -513,6 +520,16 @@ async def test_a_call_can_be_ended_over_the_api() -> None:
         assert (report.ended_by, report.problems) == ("server", ())
         assert bridge.forms[-1][1]["HangupCauseCode"] == "1000"
         assert calls.live == {}
+
+
+async def test_the_api_is_there_as_long_as_the_call() -> None:
+    async with answering(Bridge.stream) as bridge, serve(Calls(ACCOUNT, TOKEN)) as other:
+        port = int(other.url.rpartition(":")[2])
+        plan = CallPlan(f"{bridge.url}/voice", ACCOUNT, TOKEN, hang_up=At(100))
+        with pytest.raises(OSError, match="address already in use"):
+            await place_call_with_api(plan, host="127.0.0.1", port=port)
+        report = await place_call_with_api(plan, host="127.0.0.1", port=0)
+        assert report.result == "completed"
 
 
 def test_every_codec_that_can_be_asked_for_is_known_to_plivo() -> None:

@@ -26,7 +26,7 @@ from tandem.simulators.phone import At, Caller, Note, Turn
 from tandem.simulators.plan import CallEvent, CallPlan, CallReport, EventKind, OnEvent
 from tandem.simulators.plivo_http import USER_AGENT, WEBHOOK_SECONDS, Webhooks, signed
 from tandem.simulators.plivo_line import Identity, PlivoWire, plivo_line
-from tandem.simulators.plivo_rest import Calls, LiveCall
+from tandem.simulators.plivo_rest import Calls, LiveCall, serve
 from tandem.simulators.plivo_xml import AnswerError, Dial, Element, Hangup, Redirect, Speak, Stream, Wait
 from tandem.simulators.stream_socket import INTENDED, EndedBy, StreamCall, Stuck, open_stream, upgrade_problem
 from tandem_codecs.format import MULAW_8K
@@ -36,15 +36,29 @@ from tandem_codecs.wav import StereoWriter
 STREAM_ATTEMPTS: Final = 3
 """A media socket that can not be opened is tried twice more."""
 
+NOWHERE: Final = "ws://127.0.0.1:9/"
+"""Nobody listens there."""
+
 NORMAL: Final = "4000", "Normal Hangup"
 END_OF_XML: Final = "4010", "End Of XML Instructions"
 BY_API: Final = "1000", "API Request"
 BUSY: Final = "3010", "Busy Line"
 
 
+async def place_call_with_api(plan: CallPlan, on_event: OnEvent | None = None, *, host: str, port: int) -> CallReport:
+    """Place one call, with Plivo's API at this address as long as it lasts.
+
+    Raises:
+        OSError: the address is taken, or the recording cannot be written.
+    """
+    calls = Calls(plan.account_sid, plan.auth_token)
+    async with serve(calls, host, port):
+        return await place_call(plan, on_event, calls)
+
+
 async def place_call(plan: CallPlan, on_event: OnEvent | None = None, api: Calls | None = None) -> CallReport:
     """Place the call and see it to its end. In the plan, `account_sid` is the auth id, and `status_url` is told of the
-    call's end.
+    call's end. `api`: where the server can end the call, or send it elsewhere.
 
     What goes wrong with the call is in the report. Cancelled, it hangs up by closing its socket; a recording of what
     there was is still written.
@@ -200,7 +214,8 @@ class _Call:
         for attempt in range(STREAM_ATTEMPTS):
             try:
                 headers = signed("GET", element.url, {}, self._plan.auth_token)
-                socket = await open_stream(self._webhooks.reach(element.url), headers, USER_AGENT)
+                address = NOWHERE if self._plan.faults.unreachable else self._webhooks.reach(element.url)
+                socket = await open_stream(address, headers, USER_AGENT)
                 break
             except (OSError, InvalidHandshake, InvalidMessage) as error:
                 problem = upgrade_problem(error)
@@ -254,27 +269,14 @@ class _Call:
         self._tell("problem", words)
 
     def report(self) -> CallReport:
-        lines = self._lines
-        playouts = [line.playout for line in lines]
-        return CallReport(
+        return CallReport.measured(
+            self._lines,
             call_sid=self.live.call_id,
             result=self._result,
             ended_by=self._ended_by,
             seconds=self._ended - self._began,
             webhook_ms=self._webhooks.first_ms,
             upgrade_ms=self._upgrade_ms,
-            first_audio_ms=lines[0].conversation.first_audio_ms if lines else None,
-            answers=tuple(answer for line in lines for answer in line.conversation.answers),
-            interruptions=tuple(each for line in lines for each in line.conversation.interruptions),
-            underruns=sum(playout.underruns for playout in playouts),
-            gap_ms=sum(playout.gap_ms for playout in playouts),
-            received_ms=sum(playout.received_ms for playout in playouts),
-            heard_ms=sum(playout.played_ms for playout in playouts),
-            cleared_ms=sum(playout.cleared_ms for playout in playouts),
-            unplayed_ms=sum(playout.waiting_ms for playout in playouts),
-            frames_sent=sum(line.frames_sent for line in lines),
-            marks=sum(line.marks_returned for line in lines),
-            clears=sum(line.clears for line in lines),
             close_code=self._close_code,
             said=tuple(self._said),
             callbacks=tuple(self._callbacks),
