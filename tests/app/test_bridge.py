@@ -24,6 +24,7 @@ from tandem_providers.events import (
     UserSpeechStarted,
     UserSpeechStopped,
 )
+from tandem_providers.prompts import prompt
 
 
 def voice(milliseconds: int) -> bytes:
@@ -77,6 +78,18 @@ async def test_frames_take_one_synchronous_path_each_way() -> None:
         assert one.session.heard == FRAME
         one.session.tell(AudioChunk(voice(20), False, "i1", "t1"))
         assert one.socket.audio == voice(20)
+
+
+async def test_a_caller_whose_audio_is_not_what_was_announced_is_heard_all_the_same() -> None:
+    """The carrier says mu-law and sends A-law (R25): static for a moment, then words."""
+    spoken = prompt("greeting").audio
+    sent = Converter(MULAW_8K, ALAW_8K).feed(spoken)
+    async with line() as one:
+        await talking(one)
+        for at in range(0, len(sent), MULAW_8K.frame_bytes):
+            one.media(sent[at : at + MULAW_8K.frame_bytes])
+        assert one.session.heard[-8000:] == Converter(ALAW_8K, MULAW_8K).feed(sent)[-8000:]
+        assert 'tandem_wrong_codec_total{direction="in"} 1.0' in one.bridge._metrics.render().decode()
 
 
 async def test_a_key_reaches_the_provider() -> None:
