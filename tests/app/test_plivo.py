@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from playbook import plan
 
+from tandem.call import Call
+from tandem.call_types import End, Tick
 from tandem.carriers.events import (
     CarrierError,
     Clear,
@@ -23,6 +26,7 @@ from tandem.carriers.events import (
 )
 from tandem.carriers.plivo import CODECS, TRAITS, PlivoStream, content_type, parse_extra_headers, traits
 from tandem_codecs.format import MULAW_8K, PCM16_8K, PCM16_16K, PCM16_24K, AudioFormat
+from tandem_providers.events import AudioChunk, SessionReady, UserSpeechStarted
 
 STREAM = "20170ada-f610-433b-8758-c02a2aab3662"
 CALL = "97ceeb52-58b6-11e1-86da-77300b68f8bb"
@@ -436,3 +440,43 @@ def test_r20_any_bytes(data: bytes) -> None:
 def test_r20_any_object(kind: str, fields: dict[str, Any]) -> None:
     fields["event"] = kind
     assert len(PlivoStream().receive(json.dumps(fields).encode())) == 1
+
+
+# In any order
+
+ORDERS = {
+    "start": start(),
+    "another format": start(mediaFormat={"encoding": "audio/x-l16", "sampleRate": 16000}),
+    "no format": start(mediaFormat=None),
+    "media": media(),
+    "late media": media(chunk=400, timestamp="1767323053123"),
+    "early media": media(chunk=0),
+    "dtmf": frame(event="dtmf", dtmf={"track": "inbound", "digit": "5"}),
+    "played": frame(event="playedStream", name="m1"),
+    "played twice": frame(event="playedStream", sequenceNumber="9", name="m2"),
+    "cleared": frame(event="clearedAudio"),
+    "stop": frame(event="stop"),
+    "error": frame(event="error", reason="buffer_overflow"),
+    "news": frame(event="news"),
+    "junk": b"{",
+}
+
+
+@given(st.lists(st.sampled_from(sorted(ORDERS)), max_size=40), st.sets(st.integers(0, 40), max_size=6))
+def test_r24_any_order_of_messages_is_a_call_that_ends_at_most_once(names: list[str], speaks: set[int]) -> None:
+    """Media first, two starts, marks of nothing: whatever comes, the call answers commands and never raises."""
+    stream, call, now = PlivoStream(), Call(plan(lead_ms=2000), 100.0), 100.0
+    commands: list[Any] = list(call.handle(SessionReady("fake", MULAW_8K, MULAW_8K), now))
+    for number, name in enumerate(names):
+        now += 0.02
+        for event in stream.receive(ORDERS[name]):
+            commands += call.handle(event, now)
+        if number in speaks:
+            commands += call.handle(AudioChunk(b"\x2a" * 4000, item_id="i1", turn_id="t1"), now)
+            commands += call.handle(UserSpeechStarted(), now)
+        commands += call.handle(Tick(), now)
+    assert sum(isinstance(command, End) for command in commands) <= 1
+    ended = any(isinstance(command, End) for command in commands)
+    assert ended == (call.end_reason is not None)
+    if "start" not in names and "another format" not in names:
+        assert not any(isinstance(command, Play | Mark | Clear) for command in commands), "there is nobody to hear it"

@@ -490,6 +490,27 @@ async def test_r22_an_oversized_message_ends_the_call() -> None:
         assert (await stream.ends())[0] == 1009
 
 
+async def test_r23_a_flood_ends_the_call_and_no_other() -> None:
+    async with plivo() as carrier, carrier.stream() as neighbour, carrier.stream() as stream:
+        for number in range(1000):
+            await stream.frame(b"\xff" * 160, number=number)
+        assert (await stream.ends())[0] == 1008
+        before = len(neighbour.audio)
+        await neighbour.media(speech("hello"))
+        await neighbour.until(lambda: len(neighbour.audio) > before)
+
+
+async def test_r21_broken_audio_is_dropped_and_the_rest_is_heard_unchanged() -> None:
+    async with plivo() as carrier, carrier.stream(plays=True) as stream:
+        await stream.speaks()
+        for payload in ("@@@", "/w", ""):
+            await stream.frame(payload, number=0)
+        before = len(stream.audio)
+        await stream.media(speech("hello"))
+        await stream.until(lambda: len(stream.audio) > before)
+        assert sum(carrier.server.bridge(stream.call_id).call.stats.bad_frames.values()) == 3
+
+
 async def test_r24_media_and_keys_before_start_and_a_second_start_are_survived() -> None:
     async with plivo() as carrier, carrier.stream(start=False) as stream:
         await stream.frame(hum(440, 20))
