@@ -229,9 +229,7 @@ class Utterances:
         return [self._final(utterance)]
 
     def _final(self, utterance: Utterance) -> Transcript:
-        text = "".join(utterance.text).strip()
-        heard = not utterance.is_input and not utterance.cut and self.position >= utterance.end
-        return Transcript(text, True, utterance.is_input, utterance.id, as_heard=heard)
+        return Transcript("".join(utterance.text).strip(), True, utterance.is_input, utterance.id)
 
     def _place(self, utterance: Utterance) -> list[Event]:
         """Its place in the conversation: words of the caller may come later than those that answer them."""

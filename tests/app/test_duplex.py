@@ -62,7 +62,7 @@ class Duplex:
             self.play.wait(0.1)
             self._note()
         if final:
-            self.play >> Transcript(words, True, False, item, as_heard=True) >> AudioChunk(b"", True, item)
+            self.play >> Transcript(words, True, False, item) >> AudioChunk(b"", True, item)
         self._note()
         return self
 
@@ -177,7 +177,7 @@ def test_a_successor_knows_what_was_answered_and_hears_the_rest() -> None:
     assert duplex.history() == ["Hello."]
     duplex.caller("What time is it?", "b", final=True).hears(0.5)
     assert duplex.history() == ["Hello."], "what was not answered yet is told as audio"
-    duplex.hears(0.5, words="Noon.", item="c", final=True)
+    duplex.hears(0.5, words="Noon.", item="c", final=True).hears(0.5)
     assert duplex.history() == ["Hello.", "What time is it?", "Noon."]
 
 
