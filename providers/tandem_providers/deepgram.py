@@ -177,6 +177,7 @@ class DeepgramProtocol:
     def _finish(self, events: list[Event]) -> list[Event]:
         """After each message: do what has become possible, and keep `SessionReady` first and `SessionClosed` last."""
         if self._ended is not None:
+            self._messages.clear()
             return []
         if not self._ready and not any(isinstance(event, SessionClosed) for event in events):
             self._early = (self._early + events)[-_EARLY_EVENTS:]

@@ -26,6 +26,7 @@ _KINDS: Final[dict[str, type[ProviderError]]] = {
     IDLE: SessionClosedError,
 }
 """Codes whose remedy is known; a code that is not here says what it is about by one of the words below, or not."""
+_QUOTA: Final = re.compile(r"exceeded your (current )?quota|insufficient (quota|credit|balance|funds)", re.IGNORECASE)
 _WORDS: Final[tuple[tuple[re.Pattern[str], type[ProviderError]], ...]] = tuple(
     (re.compile(pattern, re.IGNORECASE), kind)
     for pattern, kind in (
@@ -54,11 +55,13 @@ _KEY: Final = re.compile(r"\b(?:[0-9a-f]{40}|eyJ[\w-]+\.[\w-]+\.[\w-]+)\b")
 
 def classify(code: str, description: str, *, provider: str, ready: bool) -> ProviderError:
     """The error of ours for an `Error` message."""
-    kind = _KINDS.get(code) or _by_word(code) or ProviderUnavailableError
+    # Behind a failure to think may be the account with whoever thinks; only the description says so.
+    quota = RateLimitedError if _QUOTA.search(description) else None
+    kind = _KINDS.get(code) or _by_word(code) or quota or ProviderUnavailableError
     if kind is SessionClosedError and not ready:
         kind = ConnectionFailedError
     error = kind(presentable(description) or code or "no reason given", provider=provider, code=code)
-    return _exhausted(error, code)
+    return _exhausted(error, f"{code} {description}")
 
 
 def classify_close(code: int, reason: str, *, provider: str, ready: bool) -> ProviderError:

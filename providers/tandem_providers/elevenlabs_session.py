@@ -98,7 +98,6 @@ def plan_session(options: ElevenLabsOptions, config: ProcessConfig, opening: Ope
         "conversation_config_override": {key: value for key, value in override.items() if value},
         "custom_llm_extra_body": extra_body,
         "dynamic_variables": settings.get("dynamic_variables", {}),
-        "source_info": {"source": "tandem", "version": "1"},
     }
     initiation |= {key: settings[key] for key in ("user_id", "environment", "branch_id") if settings.get(key)}
     return SessionPlan(

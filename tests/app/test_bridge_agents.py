@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Stream, Tandem, tandem
+from servers import Tandem, tandem
 from sounds import hum, level_db, noise, silence, speech
+from streams import Stream
 
 from tandem.simulators.agent_outlet import AgentRecord
 from tandem.simulators.deepgram import DeepgramSimulator
