@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,6 +30,8 @@ KNOWN_MODELS: Final = ("gpt-realtime", "gpt-audio", "gpt-4o-realtime-preview", "
 MAX_SESSION_SECONDS: Final = 3600.0
 
 OPENAI: Final = Profile(OPENAI_SETTINGS, default_voice=DEFAULT_VOICE, max_session_seconds=MAX_SESSION_SECONDS)
+ELSEWHERE: Final = replace(OPENAI, answers_updates=False)
+"""Servers that are said to be just like OpenAI's: one thing that some of them leave out is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class OpenAIOptions:
         formats = telephone_formats(self.audio, label(self, "audio"), name)
         named = "deployment" in parse_qs(urlsplit(self.url).query, keep_blank_values=True)
         return Setup(
-            OPENAI,
+            OPENAI if is_openai(self.url) else ELSEWHERE,
             self.url if named else with_query(self.url, model=self.model),
             self.model,
             formats,

@@ -78,7 +78,7 @@ class Reader:
     def drop(self, turn_id: str, status: Literal["incomplete", "cancelled"] = "incomplete") -> list[Event]:
         """A response vanished: nothing of it came for too long, or another one began."""
         turn = self.turns.find(turn_id)
-        self._arbiter.done(turn_id)
+        self._arbiter.done(turn_id, dropped=True)
         if turn is None or turn.ended:
             return []
         return self._end(turn, TurnEnded(turn_id, status, "dropped", turn.called))

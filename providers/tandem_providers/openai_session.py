@@ -168,7 +168,7 @@ def _temperature(value: float | None, profile: Profile, name: str) -> float | No
     if value is None:
         return None
     if profile.temperature is None:
-        raise InvalidConfigError("temperature: this protocol has none any more; leave TEMPERATURE unset", provider=name)
+        raise InvalidConfigError("temperature: this provider takes none; leave TEMPERATURE unset", provider=name)
     low, high = profile.temperature
     if not low <= value <= high:
         raise InvalidConfigError(f"temperature: must be from {low:g} to {high:g}, not {value:g}", provider=name)

@@ -156,11 +156,14 @@ class ResponseArbiter:
         if self._reply is not None and not self._reply.replies_to:
             self._reply = None
 
-    def done(self, response_id: str, *, retry_at: float | None = None) -> None:
-        """A response ended. `retry_at`: it failed without a sound; ask for the same once more, from then on."""
+    def done(self, response_id: str, *, retry_at: float | None = None, dropped: bool = False) -> None:
+        """A response ended. `retry_at`: it failed without a sound; ask for the same once more, from then on.
+
+        `dropped`: its end never came, so it says nothing about what else is under way.
+        """
         if self.active and response_id != self.active:
             return
-        if self._asked is not None and not self._echoes:
+        if self._asked is not None and not self._echoes and not dropped:
             # A server that does not return our metadata: this was what became of our request.
             self._current, self._asked = self._asked, None
         self.active = ""

@@ -72,6 +72,21 @@ def test_a_server_that_never_says_created_is_ready_all_the_same() -> None:
     assert event == SessionReady("openai@backup", MULAW_8K, MULAW_8K, "", "gpt-realtime-2.1", None)
 
 
+def test_a_server_elsewhere_that_never_confirms_is_ready_when_it_has_answered_something_else() -> None:
+    session = protocol(url="ws://localhost:8765/v1/realtime")
+    update, probe = map(client, session.outgoing())
+    assert (update["type"], probe["type"]) == ("session.update", "input_audio_buffer.clear")
+    assert session.receive(server("session.created", session={"type": "realtime"})) == []
+    ready, warning = session.receive(server("input_audio_buffer.cleared"))
+    assert isinstance(ready, SessionReady)
+    assert isinstance(warning, ProviderWarning)
+    confirmed = protocol(url="ws://localhost:8765/v1/realtime")
+    confirmed.outgoing()
+    (event,) = confirmed.receive(server("session.updated", session={"type": "realtime"}))
+    assert isinstance(event, SessionReady)
+    assert confirmed.receive(server("input_audio_buffer.cleared")) == []
+
+
 def test_nothing_comes_before_ready() -> None:
     session = protocol()
     session.outgoing()

@@ -228,7 +228,7 @@ async def test_another_format_than_asked_for_is_what_counts(made: Callable[..., 
         assert 900 < PCM16_24K.milliseconds(len(events.audio())) < 1000
 
 
-@pytest.mark.parametrize("made", [openai, azure, xai], ids=lambda made: made.__name__)
+@pytest.mark.parametrize("made", [azure, xai], ids=lambda made: made.__name__)
 async def test_a_server_that_has_to_confirm_and_does_not_is_not_ready(made: Callable[..., Made]) -> None:
     async with made("unconfirmed") as provider:
         with pytest.raises(ProviderUnavailableError):
