@@ -6,9 +6,11 @@ What is put into a commentary is spoken (in the model's words), what is put into
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from tandem_providers.commands import Purpose, Say
+from tandem_providers.asides import direction
+from tandem_providers.commands import Say
 from tandem_providers.config import FunctionDeclaration
 from tandem_providers.provider import HistoryTurn
 
@@ -21,20 +23,7 @@ _MESSAGE_TOKENS: Final = 8
 _BYTES_PER_TOKEN: Final = 3
 """Fewer than in any language we know of, so that a text counted so is never longer for the vendor."""
 
-_OCCASIONS: Final = {
-    Purpose.GREETING: "The call has just been answered, and the caller is waiting for your first words.",
-    Purpose.STILL_THERE: "The caller has not said anything for a while.",
-    Purpose.RESUME: "The line broke for a moment while you were speaking, and is back.",
-    Purpose.MESSAGE: "There is something that the caller has to be told.",
-    Purpose.GOODBYE: "The call ends now. These are your last words; do not ask anything.",
-}
-_TASKS: Final = {
-    Purpose.GREETING: "Greet the caller now, in one or two short sentences, as your instructions ask.",
-    Purpose.STILL_THERE: "Ask now, in one short sentence in the language of the talk, whether the caller is there.",
-    Purpose.RESUME: "Go on now with what you were about to say, in the language of the conversation, without greeting.",
-    Purpose.MESSAGE: "Tell the caller now, in one short sentence, that you are still on the line.",
-    Purpose.GOODBYE: "Say goodbye now, in one short sentence in the language of the conversation.",
-}
+_AT_ONCE: Final = "Speak at once, wait for nobody."
 NOBODY_BEHIND: Final = (
     "Nothing can be looked up or done outside this conversation. Answer now with what you know, or say that you cannot."
 )
@@ -66,14 +55,12 @@ def pieces(text: str, limit: int = APPEND_TOKENS) -> list[str]:
 
 def say_texts(say: Say) -> list[str]:
     """The commentaries of this command; a long text takes several."""
-    occasion = _OCCASIONS[say.purpose]
     if say.text is None:
-        return [f"{occasion} {_TASKS[say.purpose]}"]
-    # The words stand last, so that no quote or line break among them can end them early.
-    order = "Say exactly the following now, word by word, without waiting for anything:"
-    room = APPEND_TOKENS - tokens(f'{occasion} {order} ""')
-    parts = pieces(say.text, room) or [""]
-    return [f'{occasion} {order} "{parts[0]}"', *(f'Then {order.lower()} "{part}"' for part in parts[1:])]
+        return [f"{_AT_ONCE} {direction(say)}"]
+    room = APPEND_TOKENS - tokens(f"{_AT_ONCE} {direction(replace(say, text=''))}")
+    first, *others = pieces(say.text, room) or [""]
+    spoken = [f"{_AT_ONCE} {direction(replace(say, text=first))}"]
+    return spoken + [f'Then go on, word by word and with nothing else: say exactly "{other}"' for other in others]
 
 
 def voice_instructions(instructions: str, functions: Sequence[FunctionDeclaration]) -> str:
