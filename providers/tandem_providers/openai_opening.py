@@ -57,8 +57,7 @@ class Negotiation:
             case wire.ConversationCreated():
                 self._told({})
                 self._conversation = event.conversation.id
-                resumable = self._conversation and self._setup.profile.resume_query
-                return [ResumeHandle(self._conversation)] if resumable else []
+                return [ResumeHandle(self._conversation)] if self._plan.resumes and self._conversation else []
             case wire.SessionUpdated():
                 return self._taken(event.session)
             case wire.InputCleared():

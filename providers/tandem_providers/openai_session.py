@@ -51,6 +51,8 @@ class SessionPlan:
     """The server starts a response by itself when the caller's turn is over."""
     provider_interrupts: bool
     """The server stops a response by itself when the caller speaks."""
+    resumes: bool
+    """A later session may go on with this conversation."""
     raw_events: bool
     safety_identifier: str
 
@@ -120,6 +122,7 @@ def plan_session(setup: Setup, config: ProcessConfig, leg: AudioFormat, name: st
         transcribes=given.get("transcription", "unsaid") is not None,
         provider_replies=turns is not None and turns.create_response,
         provider_interrupts=turns is not None and turns.interrupt_response,
+        resumes=bool(profile.resume_query) and getattr(given.get("resumption"), "enabled", False),
         raw_events=raw_events,
         safety_identifier=safety_identifier,
     )

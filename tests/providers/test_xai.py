@@ -164,6 +164,13 @@ def test_a_conversation_can_be_resumed_by_its_name() -> None:
     talk >> raw(type="session.updated", session={}) << [SessionReady, ResumeHandle("conv_1")]
 
 
+def test_no_handle_where_nothing_is_kept() -> None:
+    talk = play(ready=False, resumption=False)
+    talk.protocol.outgoing()
+    (talk >> raw(type="conversation.created", conversation={"id": "conv_1"})).silence()
+    talk >> raw(type="session.updated", session={}) << SessionReady
+
+
 @pytest.mark.parametrize(("told", "seeded"), [("conv_1", 0), ("conv_2", 2), (None, 2)])
 def test_memory_is_given_again_unless_the_conversation_is_the_same(told: str | None, seeded: int) -> None:
     history = (HistoryTurn("user", "I am Ada."), HistoryTurn("assistant", "Hello Ada."))
