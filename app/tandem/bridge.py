@@ -11,13 +11,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from tandem import logs
+from tandem import call_report, logs
 from tandem.call import Call
+from tandem.call_report import COMPLAINT
 from tandem.call_state import State
 from tandem.call_types import (
     CLOSE_CODES,
+    Answered,
     Attached,
     CallCommand,
     CallEvent,
@@ -31,17 +32,20 @@ from tandem.call_types import (
     Hear,
     HoldProvider,
     Keys,
+    MachineFound,
     Returned,
     SocketBlocked,
     SocketLost,
+    Tell,
     Tick,
     ToProvider,
     Transfer,
 )
 from tandem.carriers.events import CarrierError, Clear, Malformed, Mark, Media, Play, Started, Stopped
 from tandem.carriers.table import CarrierKind
+from tandem.identity import Identity as Identity
 from tandem.metrics import Metrics
-from tandem.rest.port import CarrierApi, CarrierApiError
+from tandem.rest.port import CarrierApi, CarrierApiError, OutboundCall
 from tandem.rest.port import Transfer as RestTransfer
 from tandem_codecs.convert import Converter
 from tandem_codecs.guard import CodecGuard
@@ -62,6 +66,7 @@ FREE_BYTES = 16_384
 AWAY_SECONDS = 30.0
 """How long the carrier may have the call beyond ringing, before it is given up."""
 GIVE_SECONDS = 10.0
+PLACE_SECONDS = 10.0
 HANG_UP_SECONDS = 6.0
 """How long ending a call over the carrier's API may take, its own retry included."""
 _CLEAN_CLOSES = frozenset({1000, 1001, 1005})
@@ -72,23 +77,13 @@ _WAITING = 256
 log = logs.get(__name__)
 
 
-@dataclass(slots=True)
-class Identity:
-    """Whose call it is. Empty fields are learnt when the stream starts."""
-
-    session: str
-    call_id: str = ""
-    account_id: str = ""
-    caller: str = field(default="", repr=False)
-    called: str = field(default="", repr=False)
-
-
 class Bridge:
     """One call from the webhook (or the media socket) to the end.
 
     `run` owns it; `attach` gives it the carrier's socket. `accepts` decides, when the stream starts, whether it is the
     stream of this call: it is told what the carrier said and answers False for a stranger. `api` controls the call
-    beside its media; a carrier for which a closed socket does not end the call needs it.
+    beside its media; a carrier for which a closed socket does not end the call needs it. With an `order` the call is
+    one that we place: `run` has the carrier dial, and `placed` tells what it said to that.
     """
 
     def __init__(
@@ -102,12 +97,15 @@ class Bridge:
         metrics: Metrics,
         api: CarrierApi | None = None,
         origin: str = "",
+        order: OutboundCall | None = None,
     ) -> None:
         self.carrier = carrier
         self.identity = identity
         self.api = api
         self.origin = origin
         """Where the carrier reaches us (`PUBLIC_URL`)."""
+        self.agent = ""
+        """Its name, for the record."""
         self.line_is_ours = True
         """The call ends when we do. No longer, once the carrier has ended it or moved it to somebody else."""
         self.opened_unix = time.time()
@@ -133,9 +131,16 @@ class Bridge:
         self._outbound: Converter | None = None
         self._guard: CodecGuard | None = None
         self._longest_play = plan.format.size(carrier.traits.longest_play_ms)
+        self.placed: asyncio.Future[CarrierApiError | None] | None = None
+        """Done once the carrier has taken the order (None) or not."""
+        self._order = order
+        if order is not None:
+            self.placed = asyncio.get_running_loop().create_future()
         self._close_code = 1000
         self._told_at = 0.0
         self.frames_out = 0
+        self.streams = 0
+        """Media sockets so far."""
 
     @property
     def _log(self) -> logs.Log:
@@ -149,10 +154,14 @@ class Bridge:
         logs.call_id.set(self.identity.call_id or self.identity.session)
         self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         try:
-            await self._wait_until_worth_it()
-            logs.call_id.set(self.identity.call_id or self.identity.session)  # learnt meanwhile, in another task
-            if not self._over.is_set():
-                await self._talk()
+            async with owned_tasks() as start:
+                placing = None if self._order is None else start(self._place(self._order), name="placing")
+                await self._wait_until_worth_it()
+                logs.call_id.set(self.identity.call_id or self.identity.session)  # learnt meanwhile, in another task
+                if not self._over.is_set():
+                    await self._talk()
+                if placing is not None:
+                    await placing  # else a call might begin to ring that nobody ends
         except Exception as error:
             self._log.error("the call's owner failed", error=error)
             self._end(EndReason.INTERNAL_ERROR)
@@ -160,7 +169,9 @@ class Bridge:
             self._end(EndReason.DRAINED)  # only when cancelled: else a reason stands already
             self._timer.cancel()
             await self._end_line()
-            self._report()
+            call_report.tell(
+                self.call, self.identity, self.carrier.name, self.agent, self.frames_out, self._metrics, self._log
+            )
 
     async def _wait_until_worth_it(self) -> None:
         """A call that another instance admitted costs nothing until its stream has proved whose it is."""
@@ -172,6 +183,34 @@ class Bridge:
             for wait in waits:
                 wait.cancel()
 
+    async def _place(self, order: OutboundCall) -> None:
+        """Have the carrier dial. Its stream may be here before this is done."""
+        failure: CarrierApiError | None = None
+        try:
+            if self.api is None:
+                raise CarrierApiError("there are no credentials for this carrier's API")
+            async with asyncio.timeout(PLACE_SECONDS):
+                placed_as = await self.api.place(order)
+            self._is_placed(placed_as)
+        except (CarrierApiError, TimeoutError) as error:
+            failure = error if isinstance(error, CarrierApiError) else CarrierApiError("the carrier did not answer")
+            self._log.error("the carrier did not place the call", error=failure)
+            self._end(EndReason.NOT_PLACED)
+        finally:
+            if self.placed is not None and not self.placed.done():
+                self.placed.set_result(failure)
+
+    def _is_placed(self, placed_as: str) -> None:
+        identity = self.identity
+        if self.carrier.traits.placed_by_request:
+            identity.request_id = placed_as
+        elif identity.call_id and identity.call_id != placed_as:
+            self._log.error("the stream that came is of another call than the one that was placed")
+            identity.call_id = placed_as
+            self._end(EndReason.WRONG_CALL)
+        else:
+            identity.call_id = placed_as
+
     async def _talk(self) -> None:
         async with owned_tasks() as start:
             self._spawn = start
@@ -180,7 +219,7 @@ class Bridge:
                 self._on_provider,
                 leg=self.call.plan.format,
                 history=lambda: self.call.history(self._now()),
-                opening=Opening(greeting=self.call.plan.greeting or ""),
+                opening=Opening(greeting=self._first_words),
             ) as session:
                 self._session = session
                 self._obey(self._waiting)
@@ -190,10 +229,17 @@ class Bridge:
                 line_ended = start(self._end_line(), name="end of line")  # while the provider is let go
             await line_ended
 
+    @property
+    def _first_words(self) -> str:
+        """What a provider that greets of itself shall say: nothing to somebody who speaks first."""
+        plan = self.call.plan
+        waits = plan.outbound is not None and plan.outbound.listen_first
+        return "" if waits or plan.greeting is None else plan.greeting
+
     async def _end_line(self) -> None:
-        """End the call at a carrier for which a closed socket is not the end; once, and only if it is still ours."""
-        api, call_id = self.api, self.identity.call_id
-        if self.carrier.traits.socket_ends_call or not self.line_is_ours or api is None or not call_id:
+        """End the call at the carrier where a closed socket does not do it; once, and only if it is still ours."""
+        api, call_id = self.api, self.identity.call_id or self.identity.request_id
+        if not self.line_is_ours or not self._needs_ending or api is None or not call_id:
             return
         self.line_is_ours = False
         try:
@@ -203,6 +249,15 @@ class Bridge:
             self._log.error("the call could not be ended at the carrier", error=error)
 
     @property
+    def _needs_ending(self) -> bool:
+        """A closed socket is not enough, or there is none: whoever we called may still be being rung."""
+        if not self.carrier.traits.socket_ends_call:
+            return True
+        if self.call.parked_at_end:  # with somebody else, maybe; who asks for the end by name means it
+            return self.call.end_reason is EndReason.OPERATOR
+        return self._order is not None and self.call.started_at is None
+
+    @property
     def wants_stream(self) -> bool:
         """A media socket may come now: the first, or the next after the carrier had the call for a while."""
         return self.socket is None or self.call.state is State.PARKED
@@ -210,6 +265,7 @@ class Bridge:
     async def attach(self, socket: FrameSocket) -> None:
         """The carrier's media socket is open and delivers to this object. Returns when it has closed."""
         before, self.socket = self.socket, socket
+        self.streams += 1
         if before is not None:
             before.close()
             self._dialect = self.carrier.dialect()
@@ -226,12 +282,21 @@ class Bridge:
 
     def transfer(self, to: str, say: str | None = None, *, ring_seconds: int = 30) -> bool:
         """Give the caller to somebody else, after a word about it. False when the call is in no state for it."""
-        order = Transfer(to, self.identity.called, ring_seconds)
+        order = Transfer(to, self.identity.ours, ring_seconds)
         return self._depart(Depart(order, say, ring_seconds + AWAY_SECONDS))
 
     def send_keys(self, digits: str) -> bool:
         """Play keys to the far end. False when the call is in no state for it."""
         return self._depart(Depart(Keys(digits), seconds=AWAY_SECONDS))
+
+    @property
+    def takes_text(self) -> bool:
+        """Words can be given to the agent."""
+        return self._session is not None and self._session.capabilities.text_in
+
+    def tell_agent(self, text: str, *, aloud: bool, respond: bool = True) -> None:
+        """An operator's words, to be said aloud or for the agent's ear; they come to nothing when nobody talks."""
+        self.tell(Tell(text, aloud, respond))
 
     def returned(self, *, moved: bool, news: str = "", stream_goes_on: bool = False) -> None:
         """What came of a transfer, as the carrier tells it."""
@@ -240,9 +305,24 @@ class Bridge:
         self.tell(Returned(moved, news, stream_goes_on))
 
     def carrier_ended(self, unanswered: EndReason = EndReason.CALLER_HUNG_UP) -> None:
-        """The carrier says by webhook that the call is over; `unanswered`: why, if its stream had not begun."""
+        """The carrier says by webhook that the call is over; `unanswered`: why, if its stream never began."""
         self.line_is_ours = False
         self.tell(CallOver(unanswered))
+
+    def answered(self) -> None:
+        """The carrier says that whoever we called has picked up: now a provider is worth its money."""
+        self.tell(Answered())
+        self._may_spend.set()
+
+    def machine_found(self, *, ready: bool) -> None:
+        """The carrier says that an answering machine has the call; `ready`: its greeting is over."""
+        self._log.info("an answering machine", greeting_over=ready)
+        self.tell(MachineFound(ready))
+
+    def human_found(self) -> None:
+        """The carrier says that it is none."""
+        if self.call.stats.machine is None:
+            self.call.stats.machine = False
 
     def stream_failed(self) -> None:
         """The carrier can not stream (any longer) and the line is somebody else's care: there is no one to talk to."""
@@ -266,7 +346,7 @@ class Bridge:
                 if isinstance(order, Keys):
                     await api.send_dtmf(call_id, order.digits, f"{where}/voice?after=keys")
                 else:
-                    caller_id = order.caller_id or self.identity.called
+                    caller_id = order.caller_id or self.identity.ours
                     after = f"{where}/status?after=transfer"
                     await api.transfer(call_id, RestTransfer(order.to, caller_id, after, order.ring_seconds))
         except (CarrierApiError, TimeoutError) as error:
@@ -308,7 +388,7 @@ class Bridge:
             elif type(event) is Malformed:
                 self._log.warning("unreadable frame from the carrier", reason=event.reason)
             elif type(event) is CarrierError:
-                self.call.stats.count_bad(_COMPLAINT)
+                self.call.stats.count_bad(COMPLAINT)
                 self._log.warning("the carrier complains", code=event.code, problem=event.text)
             self.tell(event)
 
@@ -474,62 +554,5 @@ class Bridge:
             code = CLOSE_CODES.get(reason, self._close_code)
             self.socket.close(1003 if self._close_code == 1003 else code, reason.value)
 
-    def _report(self) -> None:
-        """The call's one line, and its share of the metrics."""
-        call, stats, now = self.call, self.call.stats, self._now()
-        reason = (call.end_reason or EndReason.INTERNAL_ERROR).value
-        seconds = now - (call.started_at if call.started_at is not None else call.opened_at)
-        counters, arrivals = call.ledger.counters, call.audio.counters if call.audio else None
-        metrics = self._metrics
-        metrics.calls.labels(self.carrier.name, reason).inc()
-        metrics.call_seconds.observe(seconds)
-        if stats.first_audio_seconds is not None:
-            metrics.first_audio_seconds.observe(stats.first_audio_seconds)
-        for latency in stats.turn_latencies:
-            metrics.turn_latency_seconds.observe(latency)
-        metrics.bargein.inc(stats.barge_ins)
-        metrics.underruns.inc(counters.underruns)
-        metrics.media_frames.labels("out").inc(self.frames_out)
-        if arrivals is not None:
-            metrics.media_frames.labels("in").inc(arrivals.frames)
-            metrics.gaps.inc(arrivals.missing)
-        for why, count in stats.bad_frames.items():
-            metrics.bad_frames.labels(_kind_of(why)).inc(count)
-        for kind, amount in stats.usage.items():
-            metrics.usage.labels(stats.provider, kind).inc(amount)
-        self._log.info(
-            "call ended",
-            result=reason,
-            carrier=self.carrier.name,
-            caller=logs.Private(self.identity.caller),
-            provider=stats.provider,
-            model=stats.model,
-            provider_error=stats.provider_error,
-            seconds=round(seconds, 3),
-            ready_seconds=_round(stats.ready_seconds),
-            first_audio_seconds=_round(stats.first_audio_seconds),
-            caller_turns=stats.caller_turns,
-            barge_ins=stats.barge_ins,
-            sent_seconds=round(call.plan.format.milliseconds(counters.sent_bytes) / 1000, 3),
-            underruns=counters.underruns,
-            missing_frames=arrivals.missing if arrivals else 0,
-            late_frames=arrivals.late_or_twice if arrivals else 0,
-            bad_frames=sum(stats.bad_frames.values()),
-            usage=stats.usage,
-        )
-
     def _now(self) -> float:
         return time.monotonic()
-
-
-def _round(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 4)
-
-
-def _kind_of(reason: str) -> str:
-    """A metric's label must not have as many values as there are ways to be wrong."""
-    return reason.partition(":")[0].strip()[:40] if reason in _KNOWN_BAD else "unreadable"
-
-
-_COMPLAINT = "complaint of the carrier"
-_KNOWN_BAD = frozenset({_COMPLAINT, "binary frame", "media before start", "dtmf before start", "a second start"})

@@ -85,6 +85,7 @@ class Call:
         self.silence = SilenceWatch(plan.silence_seconds, now)
         self.end_reason: EndReason | None = None
         self.ended_at: float | None = None
+        self.parked_at_end = False
         self._plain = False
         """Nothing has happened since the last piece of agent audio, and another like it has only to be played."""
         self._leaving: Leaving | None = None
@@ -159,7 +160,7 @@ class Call:
     def finish(self, reason: EndReason) -> None:
         """It is over, whoever says so. The first reason stands."""
         if self.end_reason is None:
-            self.state = State.ENDED
+            self.parked_at_end, self.state = self.state is State.PARKED, State.ENDED
             self.end_reason = reason
             self.ended_at = self._time
 
@@ -238,15 +239,12 @@ class Call:
         return self._end(EndReason.BAD_STREAM) if self._watch.bad_frame(now) else []
 
     def _stopped(self, _event: Stopped, _now: float) -> list[CallCommand]:
-        if self.state is State.PARKED:
-            return []  # the carrier has the call: that is why
-        return self._end(EndReason.CALLER_HUNG_UP)
+        # While the carrier has the call, that is why.
+        return [] if self.state is State.PARKED else self._end(EndReason.CALLER_HUNG_UP)
 
     def _socket_lost(self, event: SocketLost, _now: float) -> list[CallCommand]:
         self.stats.close_code = event.code
-        if self.state is State.PARKED:
-            return []
-        return self._end(EndReason.CARRIER_LOST)
+        return [] if self.state is State.PARKED else self._end(EndReason.CARRIER_LOST)
 
     def _socket_blocked(self, event: SocketBlocked, now: float) -> list[CallCommand]:
         self.ledger.blocked = event.blocked or self.started_at is None
@@ -329,9 +327,7 @@ class Call:
 
     def _agent_heard(self, now: float) -> bool:
         """Nothing of the agent is playing, waiting or being made."""
-        if self._duplex is not None:
-            return self._duplex.heard(now)
-        return not self._turn and not self.ledger.speaking(now)
+        return self._duplex.heard(now) if self._duplex else not (self._turn or self.ledger.speaking(now))
 
     def _words(self, event: Transcript, now: float) -> list[CallCommand]:
         self.record.hear(event, self._since_start(now), settles=self._duplex is not None)
@@ -386,7 +382,13 @@ class Call:
     # --- barge-in ---------------------------------------------------------------------------------
 
     def _interrupt(self, now: float) -> list[CallCommand]:
-        """The caller speaks: whatever of the agent has not been heard never will be, here, there and in memory."""
+        """The caller speaks."""
+        commands = self._hush(now)
+        self.stats.barge_ins += bool(commands)
+        return commands
+
+    def _hush(self, now: float) -> list[CallCommand]:
+        """Whatever of the agent has not been heard never will be, here, there and in memory."""
         if self.state is State.LEAVING or self.state is State.PARKED:
             return []  # what cannot be undone by speaking: the caller shall hear it to its end
         clear, cuts = self.ledger.clear(now)
@@ -395,7 +397,6 @@ class Call:
             self.ledger.kill(self._turn)
         if not clear and not cuts:
             return []
-        self.stats.barge_ins += 1
         reports = [ToProvider(cut.report) for cut in cuts if not cut.item.item_id.startswith(_PROMPT)]
         return [*clear, *reports, ToProvider(CancelResponse()), *self._release_provider()]
 
@@ -431,7 +432,7 @@ class Call:
 
     def _hang_up(self, event: HangUp, now: float) -> list[CallCommand]:
         """Somebody else ends the call: an operator, or a server that goes down."""
-        commands = self._leave(Leaving(event.reason, by=now + self.plan.leave_seconds))
+        commands = [*self._hush(now), *self._leave(Leaving(event.reason, by=now + self.plan.leave_seconds))]
         if self._leaving is not None and self._leaving.reason is event.reason and self.state is State.LEAVING:
             commands += self._play_prompt("goodbye", self.plan.prompts.goodbye, now)
         return commands
@@ -482,9 +483,8 @@ class Call:
         """An operator puts words into the agent's mouth, or into its ear."""
         if self._provider_gone or self.state in (State.LEAVING, State.PARKED):
             return []
-        if event.aloud:
-            return [ToProvider(Say(Purpose.MESSAGE, event.text))]
-        return [ToProvider(SendText(event.text, role="system", respond=event.respond))]
+        whispered = SendText(event.text, role="system", respond=event.respond)
+        return [ToProvider(Say(Purpose.MESSAGE, event.text) if event.aloud else whispered)]
 
     def _play_prompt(self, name: str, audio: bytes, now: float) -> list[CallCommand]:
         item = f"{_PROMPT}{name}"
@@ -516,7 +516,7 @@ class Call:
             return []
         if self._machine.policy == "hang_up":
             return self._end(EndReason.MACHINE)
-        hush = [] if self._machine.found else self._interrupt(now) or [ToProvider(CancelResponse())]
+        hush = [] if self._machine.found else self._hush(now) or [ToProvider(CancelResponse())]
         self._machine.find(event.ready, now)
         self._outset.give_up()
         return [*hush, *self._leave_message(now)]

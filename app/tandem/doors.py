@@ -58,12 +58,17 @@ def take_in(app: FastAPI, carrier: CarrierKind, call: IncomingCall) -> Bridge | 
 
 def stream_url(settings: Settings, bridge: Bridge) -> str:
     """Where the carrier shall stream this call: a URL with a token for one use, good for two minutes."""
-    return stream_url_of(settings, bridge.carrier, bridge.identity.session, bridge.identity.call_id)
+    identity = bridge.identity
+    # A token is known by session and second: one for a call that comes back at once must not be the used one.
+    seconds = TOKEN_SECONDS + bridge.streams
+    return stream_url_of(settings, bridge.carrier, identity.session, identity.call_id, seconds=seconds)
 
 
-def stream_url_of(settings: Settings, carrier: CarrierKind, session: str, call_id: str) -> str:
-    """The same for a call that another instance may have taken in."""
-    token = tokens.issue(_key(settings), carrier.name, session, call_id, time.time() + TOKEN_SECONDS)
+def stream_url_of(
+    settings: Settings, carrier: CarrierKind, session: str, call_id: str, *, seconds: float = TOKEN_SECONDS
+) -> str:
+    """The same for a call that another instance may have taken in, or that has no id yet (empty)."""
+    token = tokens.issue(_key(settings), carrier.name, session, call_id, time.time() + seconds)
     scheme, _, host = settings.origin.partition("://")
     return f"{'wss' if scheme == 'https' else 'ws'}://{host}/{carrier.name}/media/{token}"
 
@@ -103,7 +108,9 @@ def _bridge_of(websocket: WebSocket, carrier: CarrierKind, account_id: str, text
     key = _key(state.settings)
     bridge = board.by_session(token.session)
     if bridge is not None:
-        if not token.verify(key, carrier.name, bridge.identity.call_id):
+        # The stream of a call that we place is ordered before the call has an id.
+        known = {bridge.identity.call_id, "" if bridge.call.plan.outbound is not None else bridge.identity.call_id}
+        if not any(token.verify(key, carrier.name, call_id) for call_id in known):
             return None, "forged"
         if not used.take(token, now):
             return None, "used"

@@ -12,9 +12,12 @@ from fastapi import FastAPI
 from tandem import __version__, logs, metrics, plivo_routes, routes, settings, telnyx_routes, twilio_routes
 from tandem.drain import drain_on_signals
 from tandem.http_limits import BodyLimit
+from tandem.operator_routes import Desk
+from tandem.operator_routes import router as calls
 from tandem.rest.table import open_apis
 from tandem.switchboard import Limits, Switchboard
 from tandem.tokens import SingleUse
+from tandem.tolls import Tolls, parse_allow
 from tandem.voices import build_client, process_config
 from tandem_providers.tasks import owned_tasks
 
@@ -30,6 +33,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.plivo = plivo_routes.Desk()
     apis = app.state.apis = await asyncio.to_thread(open_apis, current)  # TLS contexts are read from files
     client = build_client(current, counters)
+    app.state.desk = Desk(Tolls(parse_allow(current.outbound_allow), current.outbound_per_minute))
     limits = Limits(
         current.max_calls,
         current.max_starts_per_second,
@@ -60,6 +64,7 @@ def create_app(with_settings: settings.Settings | None = None) -> FastAPI:
     made.state.settings = with_settings
     made.add_middleware(BodyLimit)
     made.include_router(routes.router)
+    made.include_router(calls)
     made.include_router(twilio_routes.router)
     made.include_router(telnyx_routes.router)
     made.include_router(plivo_routes.router)

@@ -1,36 +1,14 @@
-"""The doors for operators: health, readiness, metrics, and the calls that are up."""
+"""The doors for operators who watch: health, readiness and metrics."""
 
 from __future__ import annotations
 
-import secrets
-from typing import Annotated, Any
-
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from tandem import metrics
-from tandem.switchboard import Switchboard
+from tandem.operator_routes import Board
 
 router = APIRouter()
-_bearer = HTTPBearer(auto_error=False, description="The API_TOKEN of this server.")
-
-
-def switchboard_of(request: Request) -> Switchboard:
-    board: Switchboard = request.app.state.switchboard
-    return board
-
-
-def authorised(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
-) -> None:
-    """Only who knows `API_TOKEN` may look at calls."""
-    wanted = request.app.state.settings.api_token.get_secret_value().encode()
-    if given is None or not secrets.compare_digest(given.credentials.encode(), wanted):
-        raise HTTPException(401, "send the API_TOKEN as a bearer token", {"WWW-Authenticate": "Bearer"})
-
-
-Board = Annotated[Switchboard, Depends(switchboard_of)]
 
 
 @router.get("/healthz", tags=["operation"])
@@ -66,18 +44,3 @@ async def readyz(request: Request, board: Board) -> JSONResponse:
 async def metrics_text(request: Request) -> Response:
     """Prometheus text."""
     return Response(request.app.state.metrics.render(), media_type=metrics.CONTENT_TYPE)
-
-
-@router.get("/calls", tags=["calls"], dependencies=[Depends(authorised)])
-async def calls(board: Board) -> list[dict[str, Any]]:
-    """Live calls and the last ended ones."""
-    return board.records()
-
-
-@router.get("/calls/{call_id}", tags=["calls"], dependencies=[Depends(authorised)])
-async def call(call_id: str, board: Board) -> dict[str, Any]:
-    """One call with its transcript, as the caller heard it."""
-    record = board.record(call_id)
-    if record is None:
-        raise HTTPException(404, "no such call, or it ended long ago")
-    return record

@@ -31,6 +31,7 @@ from tandem.providers_from_env import (
     instance_prefixes,
     variables_of,
 )
+from tandem.tolls import is_number, is_sip, parse_allow
 from tandem.voices import process_config
 from tandem_providers.table import KINDS, ProviderKind
 
@@ -158,6 +159,15 @@ class Settings(BaseModel):
     plivo_signature_v2: bool = Field(
         False, description="true takes Plivo's old V2 signatures, too: they cover no parameter of a request."
     )
+    outbound_from: str = Field("", description="Our number that is shown to whoever is called (POST /calls).")
+    outbound_allow: str = Field(
+        "",
+        description="What may be called or transferred to: comma-separated beginnings of numbers (+49) and SIP hosts "
+        "(sip:pbx.example.com, sip:*.example.com). Default: everything but premium, satellite and special numbers.",
+    )
+    outbound_per_minute: float = Field(
+        10, gt=0, description="Calls placed and transfers begun in a minute; one number is called twice in ten minutes."
+    )
     max_calls: int = Field(
         150,
         ge=1,
@@ -280,6 +290,19 @@ class Settings(BaseModel):
     @classmethod
     def _is_telnyx_api(cls, value: str) -> str:
         return origin_of(value.rstrip("/").removesuffix("/v2"))
+
+    @field_validator("outbound_allow")
+    @classmethod
+    def _is_allow(cls, value: str) -> str:
+        parse_allow(value)
+        return value
+
+    @field_validator("outbound_from")
+    @classmethod
+    def _is_reachable(cls, value: str) -> str:
+        if value and not is_number(value) and not is_sip(value):
+            raise ValueError("write an E.164 number (+15551234567) or a SIP URI (sip:user@host)")
+        return value
 
     @field_validator("plivo_api_url")
     @classmethod

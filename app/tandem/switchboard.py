@@ -12,13 +12,14 @@ from enum import Enum
 from typing import Any
 
 from tandem import logs
+from tandem.agents import DEFAULT, Agent
 from tandem.bridge import Bridge, Identity
 from tandem.call_state import State
-from tandem.call_types import CallPlan, CallPrompts, EndReason
+from tandem.call_types import CallPlan, CallPrompts, EndReason, Outbound
 from tandem.carriers.events import Started
 from tandem.carriers.table import CarrierKind
 from tandem.metrics import Metrics
-from tandem.rest.port import CarrierApi
+from tandem.rest.port import CarrierApi, OutboundCall
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import MULAW_8K, AudioFormat
 from tandem_providers.client import Client
@@ -85,7 +86,7 @@ class Switchboard:
         self._metrics = metrics
         self._start = start
         self._starts: deque[float] = deque()
-        self._ended: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._ended: OrderedDict[str, tuple[Identity, dict[str, Any]]] = OrderedDict()
         self._empty = asyncio.Event()
         self._empty.set()
         self._prompts: dict[AudioFormat, CallPrompts] = {}
@@ -113,13 +114,32 @@ class Switchboard:
         identity: Identity,
         accepts: Callable[[Started], bool],
         api: CarrierApi | None = None,
+        *,
+        agent: Agent = DEFAULT,
+        order: OutboundCall | None = None,
+        outbound: Outbound | None = None,
     ) -> Bridge:
-        """Take a call: from now on it is up, has an owner, and its provider is being called."""
+        """Take a call: from now on it is up, has an owner, and its provider is being called.
+
+        With an `order` it is one that we place, set up as `outbound` says: its provider waits until somebody answers.
+        """
         self._starts.append(time.monotonic())
         leg = carrier.traits.formats[0]
         lead_ms = carrier.traits.lead_seconds * 1000
-        plan = replace(self.plan, format=leg, lead_ms=lead_ms, prompts=self._prompts_in(leg))
-        bridge = Bridge(carrier, identity, self._client, self._config, plan, accepts, self._metrics, api, self.origin)
+        plan = replace(self.plan, format=leg, lead_ms=lead_ms, prompts=self._prompts_in(leg), outbound=outbound)
+        bridge = Bridge(
+            carrier,
+            identity,
+            self._client,
+            agent.config(self._config),
+            agent.plan(plan),
+            accepts,
+            self._metrics,
+            api,
+            self.origin,
+            order,
+        )
+        bridge.agent = agent.name
         self.live[identity.session] = bridge
         self._empty.clear()
         self._metrics.calls_live.set(len(self.live))
@@ -133,7 +153,7 @@ class Switchboard:
             self.live.pop(bridge.identity.session, None)
             self._metrics.calls_live.set(len(self.live))
             record = self.describe(bridge)
-            self._ended[record["call_id"]] = record
+            self._ended[record["call_id"]] = (bridge.identity, record)
             while len(self._ended) > KEPT_RECORDS:
                 self._ended.popitem(last=False)
             if not self.live:
@@ -151,18 +171,25 @@ class Switchboard:
         return self.live.get(session)
 
     def by_call(self, call_id: str) -> Bridge | None:
-        """The live call of that id."""
-        return next((bridge for bridge in self.live.values() if bridge.identity.call_id == call_id), None)
+        """The live call of that id, be it the carrier's, that of the request to place it, or our own."""
+        if call_id in self.live:
+            return self.live[call_id]
+        return next((bridge for bridge in self.live.values() if bridge.identity.known_as(call_id)), None)
 
     def records(self) -> list[dict[str, Any]]:
         """Live calls first, then ended ones, newest first; without their transcripts."""
-        every = [self.describe(bridge) for bridge in self.live.values()] + [*reversed(self._ended.values())]
+        every = [self.describe(bridge) for bridge in self.live.values()] + [
+            record for _, record in reversed(self._ended.values())
+        ]
         return [{key: value for key, value in record.items() if key != "transcript"} for record in every]
 
     def record(self, call_id: str) -> dict[str, Any] | None:
         """Everything known about a call that is up or has ended not long ago."""
         bridge = self.by_call(call_id)
-        return self.describe(bridge) if bridge is not None else self._ended.get(call_id)
+        if bridge is not None:
+            return self.describe(bridge)
+        ended = (record for identity, record in reversed(self._ended.values()) if identity.known_as(call_id))
+        return next(ended, None)
 
     def describe(self, bridge: Bridge) -> dict[str, Any]:
         call, stats, now = bridge.call, bridge.call.stats, time.monotonic()
@@ -171,6 +198,8 @@ class Switchboard:
         return {
             "call_id": bridge.identity.call_id or bridge.identity.session,
             "carrier": bridge.carrier.name,
+            "direction": "outbound" if bridge.identity.outbound else "inbound",
+            "agent": bridge.agent,
             "caller": bridge.identity.caller,
             "called": bridge.identity.called,
             "state": call.state.value,
@@ -185,6 +214,7 @@ class Switchboard:
             "turn_latency_seconds": [round(latency, 4) for latency in stats.turn_latencies],
             "caller_turns": stats.caller_turns,
             "barge_ins": stats.barge_ins,
+            "machine": stats.machine,
             "usage": dict(stats.usage),
             "transcript": [
                 {

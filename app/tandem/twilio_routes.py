@@ -6,6 +6,7 @@ from fastapi import APIRouter, HTTPException, Request, Response, WebSocket
 
 from tandem import logs
 from tandem.bridge import Bridge
+from tandem.call_types import EndReason
 from tandem.carriers import twilio_webhook as webhook
 from tandem.carriers.forms import Form
 from tandem.carriers.table import TWILIO
@@ -22,7 +23,14 @@ _NOT_REACHED = {
     "canceled": "was not called",
     "failed": "could not be reached",
 }
-_OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
+_OVER = {
+    "completed": EndReason.CALLER_HUNG_UP,
+    "busy": EndReason.BUSY,
+    "no-answer": EndReason.NO_ANSWER,
+    "failed": EndReason.NOT_PLACED,
+    "canceled": EndReason.NOT_PLACED,
+}
+"""The states of a call that is over, and why, if nobody answered it."""
 
 log = logs.get(__name__)
 router = APIRouter(tags=["twilio"])
@@ -69,16 +77,41 @@ async def status(request: Request) -> Response:
             caller = board.by_call(form.get("ParentCallSid"))
             if caller is not None and call.status == "in-progress":
                 caller.returned(moved=True)
-            return _twiml(webhook.empty())
+        case "machine":
+            _listened(board.by_call(call.call_id) or _placed(request), form.get("AnsweredBy"))
+        case _:
+            _note(board.by_call(call.call_id) or _placed(request), call, form)
+    return _twiml(webhook.empty())
+
+
+def _note(bridge: Bridge | None, call: webhook.VoiceRequest, form: Form) -> None:
+    """Something has happened to a call or its stream."""
     event = form.get("StreamEvent")
     if event == "stream-error":
         log.error("twilio could not stream", call_id=call.call_id, problem=form.get("StreamError"))
-    elif call.status in _OVER and not event:
+    elif event or bridge is None:
+        return
+    elif call.status in _OVER:
         log.info("twilio ended the call", call_id=call.call_id, status=call.status)
-        bridge = board.by_call(call.call_id)
-        if bridge is not None:
-            bridge.carrier_ended()
-    return _twiml(webhook.empty())
+        bridge.carrier_ended(_OVER[call.status] if bridge.identity.outbound else EndReason.CALLER_HUNG_UP)
+    elif call.status == "in-progress" and bridge.identity.outbound:
+        bridge.answered()
+
+
+def _placed(request: Request) -> Bridge | None:
+    """The call that we placed and that is told of before its id is known here."""
+    bridge = request.app.state.switchboard.by_session(request.query_params.get("session", ""))
+    return bridge if bridge is not None and bridge.identity.outbound and not bridge.identity.call_id else None
+
+
+def _listened(bridge: Bridge | None, answered_by: str) -> None:
+    """What Twilio has heard at the other end: `human`, `machine_...`, `fax` or `unknown`."""
+    if bridge is None:
+        return
+    if answered_by.startswith("machine") or answered_by == "fax":
+        bridge.machine_found(ready=answered_by.startswith("machine_end"))
+    elif answered_by == "human":
+        bridge.human_found()
 
 
 def stream_of(settings: Settings, bridge: Bridge) -> XmlAnswer:

@@ -134,3 +134,5 @@ class CarrierTraits:
     """A transfer that was ordered begins only when we close the media socket."""
     says_stop: bool = True
     """A `stop` ends the stream. Where there is none, the socket's clean close says that the caller has hung up."""
+    placed_by_request: bool = False
+    """Placing a call is answered with the id of the request; the call's own comes with its webhooks."""

@@ -46,6 +46,7 @@ TRAITS: Final = CarrierTraits(
     # documented. Nobody shall sit on a silent line for it; ending a call twice does no harm.
     socket_ends_call=False,
     moves_when_socket_closes=True,
+    placed_by_request=True,
     longest_play_ms=200.0,  # the longest piece that the guide recommends; at 16 kHz linear it is 8.5 kB of base64
     says_stop=False,
 )

@@ -27,6 +27,8 @@ LONGEST_WORDS: Final = 200
 NOTHING_DONE: Final = frozenset({429, 503})
 """Statuses of a carrier that has not begun with what it was asked."""
 
+Form = Mapping[str, str | list[str]]
+"""The fields of a form; a list is a name that comes several times."""
 Explain = Callable[[Any], tuple[str, str]]
 """A carrier's error body (parsed JSON, None if it is none) to its own code and words, either possibly empty."""
 
@@ -82,7 +84,7 @@ class CarrierHttp:
         path: str,
         *,
         json: Mapping[str, Any] | None = None,
-        form: Mapping[str, str] | None = None,
+        form: Form | None = None,
         query: Mapping[str, str] | None = None,
         again: bool = False,
         patience: Patience | None = None,
@@ -188,7 +190,7 @@ class _Request:
     method: str
     path: str
     json: Mapping[str, Any] | None
-    form: Mapping[str, str] | None
+    form: Form | None
     query: Mapping[str, str] | None
 
 

@@ -59,7 +59,7 @@ class TwilioApi:
             status_callback_url=call.status_url,
             parameters={"session": call.session},
         )
-        form = {
+        form: dict[str, str | list[str]] = {
             "To": call.to,
             "From": call.from_,
             "Twiml": answer.body.decode(),
@@ -67,14 +67,13 @@ class TwilioApi:
             "TimeLimit": str(min(max(call.limit_seconds, 10), 14_400)),
             "StatusCallback": f"{call.status_url}?session={call.session}",
             "StatusCallbackMethod": "POST",
-            # one name each, but a form of ours has one value a name: "completed" is sent for every outcome
-            "StatusCallbackEvent": "completed",
+            "StatusCallbackEvent": ["answered", "completed"],  # the second one comes for every outcome
         }
         if call.detect_machine:
             form |= {
                 "MachineDetection": "DetectMessageEnd",
                 "AsyncAmd": "true",
-                "AsyncAmdStatusCallback": f"{call.status_url}{_AFTER}machine",
+                "AsyncAmdStatusCallback": f"{call.status_url}{_AFTER}machine&session={call.session}",
                 "AsyncAmdStatusCallbackMethod": "POST",
             }
         placed = await self._http.call("POST", f"{self._account}/Calls.json", form=form)

@@ -46,6 +46,9 @@ EventKind = Literal[
     "stream",
     "stream-ended",
     "said",
+    "keys",
+    "dialled",
+    "put-through",
     "callback",
     "ended",
     "agent-speaks",
@@ -77,7 +80,7 @@ class CallReport:
     positions in the stream."""
 
     call_sid: str
-    result: Literal["completed", "busy", "failed"]
+    result: Literal["completed", "busy", "failed", "no-answer", "canceled"]
     ended_by: Literal["caller", "server", "limit", "fault"] | None
     """Who ended the (last) stream; None when there was none."""
     seconds: float

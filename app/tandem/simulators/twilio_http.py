@@ -36,7 +36,7 @@ class Webhooks:
         self._call_sid = call_sid
         self._documents = 0
 
-    async def ask(self, url: str, method: str) -> list[Verb]:
+    async def ask(self, url: str, method: str, extra: Mapping[str, str] | None = None) -> list[Verb]:
         """The verbs that the server answers.
 
         Raises:
@@ -48,7 +48,7 @@ class Webhooks:
         clock = asyncio.get_running_loop().time
         asked = clock()
         try:
-            response = await self.request(url, method)
+            response = await self.request(url, method, extra)
         except httpx.HTTPError as error:
             raise TwimlError(CONNECT_FAILED, f"no answer: {type(error).__name__} {error}".rstrip()) from None
         self.answered_at = clock()

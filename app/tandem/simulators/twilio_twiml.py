@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -49,7 +50,25 @@ class Hangup:
     pass
 
 
-Verb = Connect | Say | Pause | Redirect | Reject | Hangup
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Call somebody else and connect the two; the verbs after it wait."""
+
+    to: str
+    caller_id: str = ""
+    timeout: float = 30.0
+    action: str = ""
+    method: str = "POST"
+    status_callback: str = ""
+    status_callback_events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlayKeys:
+    digits: str
+
+
+Verb = Connect | Say | Pause | Redirect | Reject | Hangup | Dial | PlayKeys
 
 
 class TwimlError(Exception):
@@ -75,6 +94,10 @@ _ATTRIBUTES: Final = {
     "Redirect": {"method"},
     "Reject": {"reason"},
     "Hangup": set[str](),
+    "Dial": {"action", "method", "timeout", "callerId", "timeLimit", "hangupOnStar", "answerOnBridge"},
+    "Number": {"statusCallback", "statusCallbackEvent", "statusCallbackMethod", "sendDigits", "url", "method"},
+    "Sip": {"statusCallback", "statusCallbackEvent", "statusCallbackMethod", "username", "password", "url", "method"},
+    "Play": {"digits", "loop"},
 }
 
 
@@ -102,7 +125,7 @@ def parse_twiml(status: int, content_type: str, body: bytes, *, plain: bool = Fa
 
 def _verb(element: ET.Element, plain: bool) -> Verb:
     given = _attributes(element)
-    if element.tag != "Connect" and len(element):
+    if element.tag not in ("Connect", "Dial") and len(element):
         raise TwimlError(SCHEMA, f"<{element.tag}> has children")
     match element.tag:
         case "Connect":
@@ -125,6 +148,12 @@ def _verb(element: ET.Element, plain: bool) -> Verb:
             return Reject(reason)
         case "Hangup":
             return Hangup()
+        case "Dial":
+            return _dial(element, given)
+        case "Play":
+            if not re.fullmatch(r"[0-9A-Da-d*#wW]{1,32}", given.get("digits", "")):
+                raise TwimlError(SCHEMA, "<Play> without digits is not known here")
+            return PlayKeys(given["digits"])
         case _:
             raise TwimlError(SCHEMA, f"<{element.tag}> is not a verb that this simulator knows")
 
@@ -147,6 +176,30 @@ def _connect(element: ET.Element, given: Mapping[str, str], plain: bool) -> Conn
         status_callback=callback,
         status_callback_method=_method(wanted.get("statusCallbackMethod", "POST")),
         parameters=_parameters(stream),
+    )
+
+
+def _dial(element: ET.Element, given: Mapping[str, str]) -> Dial:
+    if len(element) != 1 or element[0].tag not in ("Number", "Sip"):
+        raise TwimlError(SCHEMA, "<Dial> needs one <Number> or <Sip> here")
+    noun = _attributes(element[0])
+    to = (element[0].text or "").strip()
+    if not to or (element[0].tag == "Sip" and not to.startswith(("sip:", "sips:"))):
+        raise TwimlError(SCHEMA, f"<{element[0].tag}> names nobody")
+    events = tuple(noun.get("statusCallbackEvent", "completed").split())
+    if not {"initiated", "ringing", "answered", "completed"}.issuperset(events):
+        raise TwimlError(SCHEMA, "statusCallbackEvent names an event that does not exist")
+    timeout = given.get("timeout", "30")
+    if not timeout.isascii() or not timeout.isdigit():
+        raise TwimlError(SCHEMA, "<Dial> has no whole number of seconds")
+    return Dial(
+        to,
+        given.get("callerId", ""),
+        float(timeout),
+        given.get("action", ""),
+        _method(given.get("method", "POST")),
+        noun.get("statusCallback", ""),
+        events,
     )
 
 
