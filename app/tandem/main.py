@@ -9,7 +9,17 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from tandem import __version__, logs, metrics, plivo_routes, routes, settings, telnyx_routes, twilio_routes
+from tandem import (
+    __version__,
+    logs,
+    metrics,
+    plivo_routes,
+    routes,
+    settings,
+    telnyx_control,
+    telnyx_routes,
+    twilio_routes,
+)
 from tandem.drain import drain_on_signals
 from tandem.http_limits import BodyLimit
 from tandem.operator_routes import Desk
@@ -29,7 +39,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings.announce(current)
     counters = app.state.metrics = metrics.Metrics()
     app.state.used_tokens = SingleUse()
-    app.state.telnyx = telnyx_routes.Desk()
+    app.state.telnyx = telnyx_control.Desk()
     app.state.plivo = plivo_routes.Desk()
     apis = app.state.apis = await asyncio.to_thread(open_apis, current)  # TLS contexts are read from files
     client = build_client(current, counters)

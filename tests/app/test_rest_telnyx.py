@@ -11,13 +11,14 @@ import pytest
 from telnyx import AsyncTelnyx
 
 from tandem.carriers.telnyx import CODECS
-from tandem.carriers.telnyx_webhook import client_state, placed_state
+from tandem.carriers.telnyx_webhook import client_state, placed_state, transfer_state
 from tandem.rest.http import Patience
 from tandem.rest.port import CarrierApiError, OutboundCall, Transfer
 from tandem.rest.telnyx import PAGE, Application, Number, TelnyxApi
 from tandem.simulators.api_server import CUT, HANG, ApiAnswer, ApiRequest, RestServer
 
 KEY = "planted-key"
+EVENTS = "https://x/telnyx/events"
 CALL = "v3:a-b_c"
 URL = "wss://bridge.example.com/telnyx/media/v1TOKEN"
 OK = ApiAnswer(200, {"data": {"result": "ok"}})
@@ -44,7 +45,9 @@ class FarEnd:
 async def api(*answers: ApiAnswer | str, codec: str = "PCMU", connection: str = "149") -> AsyncIterator[Any]:
     far = FarEnd(answers)
     async with RestServer(far) as server:
-        client = TelnyxApi(server.url, KEY, codec=CODECS[codec], connection_id=connection, patience=BRISK)
+        client = TelnyxApi(
+            server.url, KEY, codec=CODECS[codec], events_url=EVENTS, connection_id=connection, patience=BRISK
+        )
         try:
             yield client, far, server.url
         finally:
@@ -131,10 +134,9 @@ OPERATIONS: dict[str, tuple[Callable[[TelnyxApi], Awaitable[Any]], Callable[[Asy
             to=TRANSFER.to,
             from_=TRANSFER.caller_id,
             timeout_secs=20,
-            park_after_unbridge="self",
-            webhook_url=TRANSFER.after_url,
+            webhook_url=EVENTS,
             webhook_url_method="POST",
-            target_leg_client_state=client_state(f"transfer:{CALL}"),
+            target_leg_client_state=transfer_state(CALL),
             command_id="any",
         ),
     ),
@@ -147,7 +149,7 @@ OPERATIONS: dict[str, tuple[Callable[[TelnyxApi], Awaitable[Any]], Callable[[Asy
             timeout_secs=25,
             time_limit_secs=600,
             **STREAM,
-            webhook_url=OUTBOUND.status_url,
+            webhook_url=EVENTS,
             webhook_url_method="POST",
             client_state=placed_state("8f14"),
             command_id="dial-8f14",
@@ -235,6 +237,13 @@ async def test_a_stream_is_asked_for_in_the_configured_codec(codec: str, name: s
         body = far.last.json
         assert (body["stream_codec"], body["stream_bidirectional_codec"]) == (name, name)
         assert body["stream_bidirectional_sampling_rate"] == rate
+
+
+async def test_a_second_stream_of_a_call_is_another_command() -> None:
+    """Under the first one's id it would be ignored for a minute."""
+    async with api() as (client, far, _):
+        await client.start_stream(CALL, "8f14", URL, "back-1")
+        assert far.last.json["command_id"] == "back-1"
 
 
 # --- what is made of answers ------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from telnyx import Telnyx
 from tandem.carriers.events import Clear, Mark, MarkPlayed, Media, Play, Started, Stopped
 from tandem.carriers.telnyx import TelnyxStream
 from tandem.carriers.telnyx_webhook import client_state
-from tandem.rest.port import CarrierApiError, OutboundCall, Transfer
+from tandem.rest.port import CarrierApiError, OutboundCall
 from tandem.rest.telnyx import TelnyxApi
 from tandem.simulators.api_server import ApiRequest
 from tandem.simulators.line import Faults, MediaLine, Recording, Shuffle
@@ -260,7 +260,9 @@ async def exchange_with_client() -> AsyncIterator[tuple[Exchange, TelnyxApi]]:
     from tandem.carriers.telnyx import CODECS
 
     async with Exchange() as exchange:
-        client = TelnyxApi(exchange.api_url, exchange.api_key, codec=CODECS["PCMU"], connection_id=CONNECTION_ID)
+        client = TelnyxApi(
+            exchange.api_url, exchange.api_key, codec=CODECS["PCMU"], events_url="", connection_id=CONNECTION_ID
+        )
         try:
             yield exchange, client
         finally:
@@ -457,34 +459,10 @@ async def test_nobody_to_call() -> None:
         assert refusal.value.status == 403
 
 
-@pytest.mark.parametrize("answered", [True, False])
-async def test_a_call_is_moved(answered: bool) -> None:
-    async with Exchange() as exchange, tandem(account(exchange)) as server:
-        if answered:
-            exchange.transfer_to = Callee(plan(server))
-        leg = exchange.leg(plan(server, hang_up=None))
-        exchange._start(leg.ring(), name="caller")
-        await until(lambda: leg.lines and leg.lines[0].now > 200)
-        bridge = server.bridge(leg.call.call_control_id)
-        bridge.line_is_ours = False
-        after = f"{server.origin}/telnyx/events"
-        await server.app.state.apis["telnyx"].transfer(
-            leg.call.call_control_id, Transfer("+15550009000", CALLED, after)
-        )
-        (other,) = exchange.placed
-        last = "call.bridged" if answered else "call.hangup"
-        await until(lambda: any(kind == last for kind, _ in other.events))
-        await server.empty()
-        assert leg.call.state is CallState.ANSWERED, "the caller is still there"
-        assert other.call.client_state == client_state(f"transfer:{leg.call.call_control_id}")
-        assert leg.call.webhook_url == after
-        assert "hangup" not in [request.path.rpartition("/")[2] for request in exchange.asked]
-
-
 async def test_keys_are_played() -> None:
     async with Exchange() as exchange, tandem(account(exchange)) as server:
         leg = exchange.leg(plan(server, audio=[], hang_up=WhenQuiet(800)))
-        exchange._start(leg.ring(), name="caller")
+        exchange.begin(leg)
         await until(lambda: leg.lines and leg.lines[0].now > 100)
         await server.app.state.apis["telnyx"].send_dtmf(leg.call.call_control_id, "12#", "")
         assert leg.digits == "12#"

@@ -95,6 +95,7 @@ def fingerprint(timestamp: str, signature: str, body: bytes, url: str = "") -> b
 # Call Control events
 
 _PLACED: Final = "out:"
+_TRANSFER: Final = "transfer:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ class Event:
     """Ours, out of the client state that we gave."""
     placed: bool = False
     """A call that we placed; its streams are not to be ordered, its dialling did that."""
+    transfer_of: str = ""
+    """The call whose transfer dialled this leg."""
     caller: str = field(default="", repr=False)
     called: str = field(default="", repr=False)
     cause: str = ""
@@ -158,13 +161,15 @@ def parse_event(body: bytes) -> Event:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     state = read_state(payload.client_state or "")
+    transfer = state.startswith(_TRANSFER)
     return Event(
         kind=data.event_type,
         event_id=data.id,
         call_id=payload.call_control_id,
         incoming=payload.direction == "incoming",
-        session=state.removeprefix(_PLACED),
+        session="" if transfer else state.removeprefix(_PLACED),
         placed=state.startswith(_PLACED),
+        transfer_of=state.removeprefix(_TRANSFER) if transfer else "",
         caller=payload.from_ or "",
         called=payload.to if isinstance(payload.to, str) else "",
         cause=payload.hangup_cause or payload.failure_reason or payload.result or "",
@@ -180,6 +185,11 @@ def client_state(text: str) -> str:
 def placed_state(session: str) -> str:
     """The client state of a call that we place."""
     return client_state(_PLACED + session)
+
+
+def transfer_state(call_id: str) -> str:
+    """The client state of the leg that a transfer of this call dials."""
+    return client_state(_TRANSFER + call_id)
 
 
 def read_state(state: str) -> str:

@@ -16,8 +16,13 @@ def open_apis(settings: Settings) -> dict[str, CarrierApi]:
     if (twilio := settings.twilio) is not None and not twilio.demo:
         apis["twilio"] = TwilioApi(twilio.api_url, twilio.account_sid, twilio.auth_token)
     if (account := settings.telnyx) is not None:
-        codec, connection = CODECS[account.codec], account.connection_id
-        apis["telnyx"] = TelnyxApi(account.api_url, account.api_key, codec=codec, connection_id=connection)
+        apis["telnyx"] = TelnyxApi(
+            account.api_url,
+            account.api_key,
+            codec=CODECS[account.codec],
+            events_url=f"{settings.origin}/telnyx/events",
+            connection_id=account.connection_id,
+        )
     if (plivo := settings.plivo) is not None:
         apis["plivo"] = PlivoApi(
             plivo.api_url, plivo.auth_id, plivo.auth_token, voice_url=f"{settings.origin}/plivo/voice"

@@ -13,11 +13,12 @@ from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from tandem.carriers.telnyx import Codec
-from tandem.carriers.telnyx_webhook import client_state, placed_state
+from tandem.carriers.telnyx_webhook import client_state, placed_state, transfer_state
 from tandem.rest.http import CarrierHttp, Patience
 from tandem.rest.port import CarrierApiError, OutboundCall, Transfer
 
 ALREADY_ENDED: Final = "90018"
+STREAMING: Final = "90045"
 NOT_STREAMING: Final = "90048"
 KEY_MILLISECONDS: Final = 250
 """Of one DTMF key; from 100 to 500."""
@@ -61,12 +62,23 @@ class Application:
 
 
 class TelnyxApi:
-    """One account. Implements `CarrierApi`; the rest is Telnyx's own. All but `close` raise `CarrierApiError`."""
+    """One account. Implements `CarrierApi`; the rest is Telnyx's own. All but `close` raise `CarrierApiError`.
+
+    What becomes of a call that was placed or moved is told at `events_url`, whatever its application is set to.
+    """
 
     def __init__(
-        self, api_url: str, api_key: str, *, codec: Codec, connection_id: str = "", patience: Patience = _PATIENCE
+        self,
+        api_url: str,
+        api_key: str,
+        *,
+        codec: Codec,
+        events_url: str,
+        connection_id: str = "",
+        patience: Patience = _PATIENCE,
     ) -> None:
         self._codec = codec
+        self._events_url = events_url
         self._connection_id = connection_id
         self._http = CarrierHttp(
             "telnyx",
@@ -89,7 +101,7 @@ class TelnyxApi:
             "timeout_secs": min(max(call.ring_seconds, 5), 600),
             "time_limit_secs": min(max(call.limit_seconds, 30), 14_400),
             **self._stream(call.stream_url),
-            "webhook_url": call.status_url,
+            "webhook_url": self._events_url,
             "webhook_url_method": "POST",
             "client_state": placed_state(call.session),
             "command_id": f"dial-{call.session}",
@@ -114,17 +126,16 @@ class TelnyxApi:
         """Begin to move the call; see `CarrierApi`.
 
         Only when Telnyx has taken the command is the stream stopped: one that it refuses leaves the conversation as it
-        was. When the other side is gone the caller's leg stays, parked, and `after_url` is told of both legs' events;
-        those of the other leg carry the client state `transfer:` and this call's id.
+        was. Events of the leg that is dialled say whose transfer it is; as long as it has not answered, the caller's
+        own leg is still ours.
         """
         body: dict[str, Any] = {
             "to": transfer.to,
             "from": transfer.caller_id,
             "timeout_secs": min(max(transfer.ring_seconds, 5), 600),
-            "park_after_unbridge": "self",
-            "webhook_url": transfer.after_url,
+            "webhook_url": self._events_url,
             "webhook_url_method": "POST",
-            "target_leg_client_state": client_state(f"transfer:{call_id}"),
+            "target_leg_client_state": transfer_state(call_id),
         }
         await self._command(call_id, "transfer", body)
         try:
@@ -153,13 +164,16 @@ class TelnyxApi:
         """Refuse an incoming call: the caller hears the busy tone."""
         await self._command(call_id, "reject", {"cause": "USER_BUSY"})
 
-    async def start_stream(self, call_id: str, session: str, url: str) -> None:
-        """Have an answered call streamed to `url`, both ways. Its last path segment is the stream's token."""
+    async def start_stream(self, call_id: str, session: str, url: str, command_id: str = "") -> None:
+        """Have an answered call streamed to `url`, both ways. Its last path segment is the stream's token.
+
+        `command_id` for a call's second stream: its first has one that all instances of this server would use.
+        """
         body = {
             **self._stream(url),
             "client_state": client_state(session),
             "custom_parameters": [{"name": "session", "value": session}],
-            "command_id": f"stream-{session}",
+            "command_id": command_id or f"stream-{session}",
         }
         await self._command(call_id, "streaming_start", body)
 

@@ -52,6 +52,8 @@ class Callee:
     """URL: where webhooks go that the server does not direct elsewhere; the numbers are those that it dials."""
     result: Literal["answers", "busy", "no-answer"] = "answers"
     ring_seconds: float = 0.0
+    talk_seconds: float = 0.5
+    """How long the other end of a transfer talks before it hangs up."""
     machine: str = ""
     """What answering machine detection finds, if it is asked for: human, machine or not_sure."""
     greeting_result: str = "beep_detected"
@@ -133,6 +135,10 @@ class Exchange:
                 await asyncio.to_thread(_write, plan.recording, leg.sound)
         return leg.report()
 
+    def begin(self, leg: Leg) -> None:
+        """Have a leg call the server, beside whatever else goes on."""
+        self._start(leg.ring(), name="caller")
+
     def leg(self, plan: CallPlan, *, incoming: bool = True, on_event: OnEvent | None = None, call_id: str = "") -> Leg:
         """A leg that the API knows and that does nothing of itself, with that id if one is given."""
         call = new_call(plan, incoming=incoming, connection_id=CONNECTION_ID)
@@ -200,7 +206,8 @@ class Exchange:
         self._start(self._move(leg, body), name="transfer")
 
     async def _move(self, leg: Leg, body: Mapping[str, Any]) -> None:
-        """A second leg is dialled; when it answers the two are joined, and when it is gone the first is parked."""
+        """A second leg is dialled. When it answers the two are joined, and then end together; when it does not, the
+        first leg stays as it is."""
         callee = self.transfer_to or Callee(leg.plan, result="no-answer")
         if body.get("webhook_url"):
             leg.call.webhook_url = body["webhook_url"]
@@ -214,7 +221,12 @@ class Exchange:
             return
         other.call.state = CallState.ANSWERED
         await other.event("call.answered", state="answered", **numbers)
-        await asyncio.gather(leg.event("call.bridged"), other.event("call.bridged"))
+        async with asyncio.TaskGroup() as tasks:
+            for each in (leg, other):
+                tasks.create_task(each.bridged())
+        await asyncio.sleep(callee.talk_seconds)
+        for each in (other, leg):
+            await each.end("normal_clearing", "callee")
 
 
 def _unheard(event: CallEvent) -> None:

@@ -155,6 +155,10 @@ class Leg:
         self._tell("callback", f"{event_type}: {status or 'no answer'}")
         return status
 
+    async def bridged(self) -> None:
+        """This leg has been joined with another."""
+        await self.event("call.bridged")
+
     async def end(self, cause: str, source: Literal["caller", "callee", "unknown"]) -> None:
         """The leg is over, for this reason; once."""
         if self.call.state is CallState.ENDED:
