@@ -33,6 +33,23 @@ def test_variables_of_a_provider_that_is_not_in_use_are_told() -> None:
     assert found.warnings == ("OPENAI_API_KEY, OPENAI_MODEL: not read, for provider openai is not in use",)
 
 
+def test_a_key_that_two_kinds_share_selects_the_first_and_the_other_has_to_be_named() -> None:
+    assert [choice.name for choice in load({"OPENAI_API_KEY": "sk"}, None).choices] == ["openai"]
+    env = {
+        "OPENAI_API_KEY": "sk",
+        "OPENAI_LIVE_VOICE": "quartz",
+        "PROVIDERS": "openai-live,openai-live@eu",
+        "EU_OPENAI_LIVE_URL": "wss://eu.example/v1/live/sessions",
+    }
+    found = load(env, None)
+    assert found.warnings == ()
+    here, there = found.choices
+    assert (here.name, there.name) == ("openai-live", "openai-live@eu")
+    assert here.options.voice == there.options.voice == "quartz"
+    assert there.options.url == "wss://eu.example/v1/live/sessions"
+    assert there.options.api_key == "sk"
+
+
 # What a provider can't honour
 
 

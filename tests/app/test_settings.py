@@ -122,10 +122,10 @@ def test_what_kubernetes_adds_for_a_service_of_our_name_is_left_alone() -> None:
 
 def test_names_of_later_versions_are_accepted_with_a_warning() -> None:
     echo = {"echo": KINDS["echo"]}
-    found = load({"GEMINI_API_KEY": "key", "OPENAI_LIVE_URL": "wss://x"}, None, echo)
+    found = load({"GEMINI_API_KEY": "key", "GEMINI_MODEL": "m"}, None, echo)
     assert found.warnings == (
         "GEMINI_API_KEY is set, but this version has no provider gemini yet; it does nothing",
-        "OPENAI_LIVE_URL is set, but this version has no provider openai-live yet; it does nothing",
+        "GEMINI_MODEL is set, but this version has no provider gemini yet; it does nothing",
     )
     assert "key" in found.secret_values()
     assert [choice.name for choice in found.choices] == ["echo"]

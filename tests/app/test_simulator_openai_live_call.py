@@ -195,20 +195,20 @@ async def test_a_key_reaches_the_model_and_what_it_says_then_is_heard() -> None:
 
 async def test_a_silent_caller_is_asked_and_let_go_although_audio_never_stops() -> None:
     script = ["Good day.", "Are you there?", "Bye."]
-    async with live(script=script, latency=0.1, env={"SILENCE_SECONDS": "6"}) as here:
+    async with live(script=script, latency=0.1, env={"SILENCE_SECONDS": "4"}) as here:
         report = await place_call(here.server.plan(hang_up=None, seconds=20))
         assert report.ended_by == "server"
         record = await here.server.result(report.call_sid)
         assert record["result"] == "silence"
         assert [line["text"] for line in record["transcript"]] == script
-        assert 6 < report.seconds < 11
+        assert 4 < report.seconds < 8
 
 
 async def test_a_caller_who_says_something_is_not_let_go() -> None:
     script = ["Good day.", "Are you there?", "Fine."]
-    async with live(script=script, latency=0.1, env={"SILENCE_SECONDS": "6"}) as here:
+    async with live(script=script, latency=0.1, env={"SILENCE_SECONDS": "4"}) as here:
         report = await place_call(
-            here.server.plan(audio=[Turn(speech("hello"), At(4000))], hang_up=At(9500), seconds=20)
+            here.server.plan(audio=[Turn(speech("hello"), At(2500))], hang_up=At(6500), seconds=20)
         )
         assert report.ended_by == "caller"
 

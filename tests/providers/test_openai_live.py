@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from openai_live_play import WIRE_FORMATS, Play, client, closed, failure, heard, raw, said, server, session, voice
+from openai_live_play import (
+    WIRE_FORMATS,
+    Play,
+    begun,
+    called,
+    client,
+    closed,
+    ended,
+    failure,
+    heard,
+    raw,
+    said,
+    server,
+    session,
+    voice,
+)
 
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_8K, PCM16_16K, PCM16_24K, AudioFormat
 from tandem_providers.commands import (
@@ -445,6 +462,46 @@ def test_nonsense_is_a_warning_at_the_most(message: bytes, ready: bool) -> None:
     assert all(isinstance(event, ProviderWarning) for event in events)
     if ready:
         play >> voice(LOUD) << AudioChunk
+
+
+def test_whatever_stands_in_a_field_nothing_raises() -> None:
+    events = [
+        voice(LOUD, start_ms=0, end_ms=100),
+        said("Hi", 0, 100),
+        heard("Hi", 0, 100),
+        begun(),
+        called("c1"),
+        ended(usage={"input_tokens": 1}),
+        failure("c"),
+        server("session.usage.updated", usage={"seconds": 1.0}, context_window={"usage_ratio": 0.5}),
+        server(
+            "session.delegation.created", offset_ms=1, delegation={"id": "d", "type": "delegation", "target": "client"}
+        ),
+        server("info", code="c", message="m"),
+        server("session.started", session=session({"model": "gpt-live-1"})),
+        closed("expired"),
+    ]
+    strange: list[Any] = [None, True, -1, 10**30, 1e300, "", "\ud800", "x" * 5000, [], [[]], {}, {"id": 7, "type": 7}]
+    for event in events:
+        for value in strange:
+            for message in _with(json.loads(event), value):
+                for ready in (True, False):
+                    play = Play(ready=ready)
+                    play.protocol.receive(json.dumps(message).encode())
+                    play.protocol.receive(voice(LOUD))
+                    play.protocol.outgoing()
+                    play.protocol.closed(1006, "")
+
+
+def _with(event: Any, value: Any) -> Iterator[Any]:
+    """The event with each of its fields in turn replaced by this, `type` of the whole left alone."""
+    if not isinstance(event, dict):
+        return
+    for name, inner in event.items():
+        if name != "type":
+            yield {**event, name: value}
+        for changed in _with(inner, value):
+            yield {**event, name: changed}
 
 
 def test_nearly_right_is_read() -> None:
