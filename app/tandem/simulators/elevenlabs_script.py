@@ -73,5 +73,7 @@ class ElevenLabsOptions(OpenAIOptions):
             raise ValueError(f"there are the formats {', '.join(FORMATS)}, not {self.hears} or {self.speaks}")
         if set(self.client_events) - set(EVENTS) or set(self.overrides) - set(OVERRIDES):
             raise ValueError("there is no such event, or nothing such to be replaced")
+        if self.speaks == "pcm_48000" and not self.voice.startswith("tone"):
+            raise ValueError("there are only tones at 48 kHz")
         if self.ping_seconds <= 0 or self.pongs_missed < 1:
             raise ValueError("pings need time between them, and at least one answer may be missed")
