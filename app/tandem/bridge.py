@@ -77,6 +77,22 @@ _WAITING = 256
 log = logs.get(__name__)
 
 
+class MediaReceiver:
+    """What one media socket delivers to. One that has been followed by another is not listened to any more."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self.on_message: Callable[[bytes, bool], None] = bridge.on_message
+        self.on_close: Callable[[int, str], None] = bridge.on_close
+
+    def retire(self) -> None:
+        """Whatever this socket still says, or that it closes, concerns nobody."""
+        self.on_message = self.on_close = _nobody
+
+
+def _nobody(*_said: object) -> None:
+    """Hears it."""
+
+
 class Bridge:
     """One call from the webhook (or the media socket) to the end.
 
@@ -129,6 +145,7 @@ class Bridge:
         self._timer: asyncio.TimerHandle | None = None
         self._inbound: Converter | None = None
         self._outbound: Converter | None = None
+        self._receiver: MediaReceiver | None = None
         self._guard: CodecGuard | None = None
         self._longest_play = plan.format.size(carrier.traits.longest_play_ms)
         self.placed: asyncio.Future[CarrierApiError | None] | None = None
@@ -262,9 +279,16 @@ class Bridge:
         """A media socket may come now: the first, or the next after the carrier had the call for a while."""
         return self.socket is None or self.call.state is State.PARKED
 
-    async def attach(self, socket: FrameSocket) -> None:
-        """The carrier's media socket is open and delivers to this object. Returns when it has closed."""
+    def receiver(self) -> MediaReceiver:
+        """Who the next media socket delivers to."""
+        return MediaReceiver(self)
+
+    async def attach(self, socket: FrameSocket, receiver: MediaReceiver | None = None) -> None:
+        """The carrier's media socket is open and delivers to `receiver`. Returns when it has closed."""
         before, self.socket = self.socket, socket
+        if self._receiver is not None:
+            self._receiver.retire()
+        self._receiver = receiver
         self.streams += 1
         if before is not None:
             before.close()

@@ -85,7 +85,8 @@ async def let_in(websocket: WebSocket, carrier: CarrierKind, account_id: str, to
         await turn_away(websocket, why)
         return
     await websocket.accept()
-    await bridge.attach(take_over(websocket, bridge))
+    receiver = bridge.receiver()
+    await bridge.attach(take_over(websocket, receiver), receiver)
 
 
 async def turn_away(websocket: WebSocket, why: str) -> None:

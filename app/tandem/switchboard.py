@@ -191,6 +191,11 @@ class Switchboard:
         ended = (record for identity, record in reversed(self._ended.values()) if identity.known_as(call_id))
         return next(ended, None)
 
+    def age(self, call_id: str) -> float:
+        """Seconds since a call was taken in; those of a call that is not known are many."""
+        record = self.record(call_id)
+        return time.time() - datetime.fromisoformat(record["started"]).timestamp() if record is not None else 1e9
+
     def describe(self, bridge: Bridge) -> dict[str, Any]:
         call, stats, now = bridge.call, bridge.call.stats, time.monotonic()
         over = call.state is State.ENDED

@@ -16,6 +16,8 @@ from tandem.settings import Settings, TwilioAccount
 from tandem.switchboard import Refusal, Switchboard
 
 _AFTER = "/twilio/status?after=stream"
+_STREAM_FAILS_WITHIN = 15.0
+"""Seconds after the webhook; Twilio gives up on a stream that does not open long before."""
 _APOLOGY = "Sorry, we can not take your call right now. Please try again later."
 _NOT_REACHED = {
     "busy": "is busy",
@@ -66,7 +68,9 @@ async def status(request: Request) -> Response:
     match request.query_params.get("after"):
         case "stream":
             record = board.record(call.call_id)
-            failed = record is not None and not record["stream_started"]
+            # A stream that is asked about much later ran, just not here: on another instance with the same key.
+            fresh = board.age(call.call_id) < _STREAM_FAILS_WITHIN
+            failed = record is not None and not record["stream_started"] and fresh
             waiting = board.by_call(call.call_id)
             if failed and waiting is not None:
                 waiting.stream_failed()  # what was opened for it is of no use to anybody

@@ -126,8 +126,8 @@ class Conversation:
         self._on_event = on_event
         self._start = start
         self._opening = opening
-        self._said: list[HistoryTurn] = [*opening.history]
-        self._history = history if history is not None else lambda: tuple(self._said)
+        self._said = {f"earlier {n}": turn for n, turn in enumerate(opening.history)}
+        self._history = history if history is not None else lambda: tuple(self._said.values())
         self._kept = Kept(leg, client.keep_seconds)
         self._order = list(range(len(client.providers)))
         """In which order providers are tried, by their place in the client."""
@@ -482,7 +482,8 @@ class Conversation:
     def _remember(self, words: Transcript) -> None:
         """For users that keep no record of what was heard: what was said. A voice without turns settles as it goes."""
         if words.is_final and words.text.strip():
-            self._said.append(HistoryTurn(words.role, words.text.strip()))
+            # by item: some vendors say the final words of one item again, and longer
+            self._said[words.item_id or str(len(self._said))] = HistoryTurn(words.role, words.text.strip())
         if self.capabilities.turn_model != "duplex":
             return
         if words.is_input:

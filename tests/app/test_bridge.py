@@ -352,3 +352,20 @@ async def test_a_cancelled_call_is_reported_as_drained() -> None:
             owner.cancel()
     assert one.result == "drained"
     assert [each["result"] for each in lines if each["event"] == "call ended"] == ["drained"]
+
+
+async def test_a_socket_that_has_been_followed_by_another_is_not_listened_to() -> None:
+    """A call that came back from a transfer: what its first socket still says, or that it closes, ends nothing."""
+    async with line() as one:
+        await talking(one)
+        first = one.bridge.receiver()
+        second = one.bridge.receiver()
+        async with asyncio.TaskGroup() as tasks:
+            one.bridge._receiver = first
+            tasks.create_task(one.bridge.attach(one.socket, second))
+            await asyncio.sleep(0)
+            first.on_message(b'{"event":"stop"}', True)
+            first.on_close(1006, "")
+            assert one.bridge.call.end_reason is None
+            second.on_close(1006, "")
+            assert one.bridge.call.end_reason is EndReason.CARRIER_LOST

@@ -21,7 +21,8 @@ from tandem.switchboard import Limits, Refusal, Switchboard
 from tandem_codecs.format import MULAW_8K
 from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
-from tandem_providers.events import SessionReady
+from tandem_providers.errors import ConnectionFailedError
+from tandem_providers.events import ProviderLost
 from tandem_providers.tasks import owned_tasks
 
 LIMITS = Limits(max_calls=3, max_starts_per_second=100, max_call_seconds=3600, silence_seconds=60, greeting=None)
@@ -208,9 +209,11 @@ async def test_r13_draining_tells_how_many_and_whom() -> None:
 async def test_a_call_that_fails_inside_leaves_the_others_alone() -> None:
     async with calls() as here:
         await here.connected()
-        bad_session = here.provider.session
         good, _ = await here.connected()
-        bad_session.tell(SessionReady("fake", MULAW_8K, MULAW_8K))
+        bad = here.board.by_call("CA1")
+        assert bad is not None
+        for _ in range(2):  # who has lost one provider cannot lose another: there is no such move
+            bad.tell(ProviderLost("fake", ConnectionFailedError("gone")))
         await until(lambda: len(here.board.live) == 1)
         good.on_message(b'{"event":"media","streamSid":"MZ1","media":{"payload":"KioqKg==","chunk":"1"}}', True)
         assert here.provider.session.heard == FRAME[:4]
