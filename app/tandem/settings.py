@@ -12,6 +12,7 @@ import secrets
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -381,6 +382,8 @@ def load(
     choices = choose(given, kinds, problems, warnings)
     _check_names(given, names | variables_of(kinds, given), problems, warnings)
     _check_pairs(given, problems)
+    for choice in choices:
+        warnings += [f"{choice.name}: {each}" for each in remarks(choice.kind.name, choice.options, date.today())]
     if settings is not None:
         choices = fit(choices, process_config(settings), settings.greeting, problems, warnings)
         _look_twice(settings, given, warnings)
