@@ -467,8 +467,7 @@ class Bridge:
             socket = self.socket
             short = self._outbound is None and not self._busy and socket is not None
             if short and len(event.audio) <= self._longest_play and self.call.passes(event, time.monotonic()):
-                socket.send_text(self._dialect.play(event.audio))  # type: ignore[union-attr]  # `short` says it is there
-                self.frames_out += 1
+                self._play(socket, event.audio)  # type: ignore[arg-type]  # `short` says it is there
                 return
         elif type(event) is SessionReady and self._session is not None:
             can = self._session.capabilities
