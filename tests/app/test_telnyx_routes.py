@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
@@ -11,84 +10,22 @@ from urllib.parse import urlencode
 
 import pytest
 from fakes import PATIENCE
-from servers import CALLED, CALLER, tandem, until
-from sounds import hum, level_db, silence
+from servers import CALLER, tandem, until
 from telnyx_play import CALL, EVENTS, FORM, OTHER_SEED, STATUS, VOICE, Line, account, line, quiet
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tandem.serve import listen
-from tandem.simulators.api_server import CUT
 from tandem.simulators.line import Faults
-from tandem.simulators.openai import OpenAISimulator
-from tandem.simulators.phone import At, BargeIn, Turn, WhenQuiet
-from tandem.simulators.plan import CallEvent
+from tandem.simulators.phone import At
 from tandem.simulators.telnyx import Exchange
 from tandem.simulators.telnyx_http import DEMO_SEED, public_key, signed
-from tandem.simulators.telnyx_line import Quirks
 from tandem.simulators.telnyx_texml import Connect, Hangup, Reject, parse_texml
-from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_24K
-
-# --- whole calls ------------------------------------------------------------------------------------------------------
 
 both_ways = pytest.mark.parametrize("way", [EVENTS, VOICE])
 
 
-@both_ways
-async def test_a_call_on_the_echo_with_tones_both_ways(way: str) -> None:
-    """The caller hums after the greeting and hears the hum again: as loud as it was, and nothing else."""
-    turns = [Turn(hum(1000, 1500) + silence(200), WhenQuiet())]
-    async with line() as here:
-        leg_events: list[CallEvent] = []
-        report = await here.exchange.call(here.plan(way, audio=turns, hang_up=WhenQuiet(1500)), leg_events.append)
-        assert report.went_well, report.problems
-        assert (report.result, report.ended_by, report.underruns, report.gap_ms) == ("completed", "caller", 0, 0.0)
-        assert len(report.answers) == 1
-        await here.server.empty()
-        record = await here.server.record(report.call_sid)
-        assert (record["carrier"], record["result"], record["caller_turns"]) == ("telnyx", "caller_hung_up", 1)
-        assert (record["caller"], record["called"]) == (CALLER, CALLED)
-        assert here.commands == (["answer", "streaming_start", "hangup"] if way == EVENTS else [])
-
-
-CODEC_CALLS = {
-    "PCMU": ("PCMU", EVENTS, Quirks()),
-    "PCMU-texml": ("PCMU", VOICE, Quirks(parameters_as="pairs")),
-    "PCMA": ("PCMA", EVENTS, Quirks(leg_codec="PCMA", parameters_as="pairs")),
-    "L16": ("L16", EVENTS, Quirks()),
-    "L16-big": ("L16", EVENTS, Quirks(l16_order="big")),
-    "L16-8k": ("L16/8000", EVENTS, Quirks(l16_rate=8000)),
-}
-
-
-@pytest.mark.parametrize("name", CODEC_CALLS)
-async def test_each_side_hears_the_other_and_not_itself(name: str) -> None:
-    """A provider that hums at 440 Hz and a caller at 1000 Hz."""
-    codec, way, quirks = CODEC_CALLS[name]
-    async with (
-        OpenAISimulator(voice="tone:440", seconds=1.0) as provider,
-        line(
-            Exchange(quirks=quirks),
-            PROVIDERS="openai",
-            OPENAI_API_KEY="planted-key",
-            OPENAI_REALTIME_URL=provider.url,
-            TELNYX_CODEC=codec,
-            TELNYX_L16_ORDER=quirks.l16_order,
-        ) as here,
-    ):
-        leg = here.exchange.leg(here.plan(way, audio=[Turn(hum(1000, 1000), At(1_300))], hang_up=At(3_300)))
-        await (leg.ring() if way == EVENTS else leg.obey_documents())
-        assert leg.problems == []
-        session = await provider.session(1)
-        began = MULAW_8K.size(leg.lines[0].conversation.first_audio_ms or 0)
-        heard = bytes(leg.sound.agent)[began + MULAW_8K.size(120) : began + MULAW_8K.size(920)]
-        assert abs(level_db(heard, 440)) < 1
-        assert level_db(heard, 1000) < -40
-        provider_hears = {"PCMU": MULAW_8K, "PCMA": ALAW_8K}.get(codec, PCM16_24K)  # G.711 is passed on as it is
-        turn = session.record.turns[0]
-        turn = turn[provider_hears.size(400) : provider_hears.size(1200)]  # 300 ms of padding before the hum
-        assert abs(level_db(turn, 1000, provider_hears)) < 1
-        assert level_db(turn, 440, provider_hears) < -40
+# --- how it is commanded ----------------------------------------------------------------------------------------------
 
 
 async def test_a_stream_is_ordered_as_telnyxs_own_plugin_does() -> None:
@@ -112,64 +49,6 @@ async def test_a_stream_is_ordered_as_telnyxs_own_plugin_does() -> None:
             "custom_parameters": [{"name": "session", "value": session}],
         }
         assert report.problems == ()
-
-
-async def test_a_barge_in_is_obeyed_and_the_marks_come_back() -> None:
-    turns = [Turn(hum(700, 900), BargeIn(500))]
-    async with line() as here:
-        report = await here.call(audio=turns, hang_up=WhenQuiet(1500), seconds=12)
-        assert report.clears == 1
-        assert report.cleared_ms > 100
-        assert report.interruptions[0].latency_ms is not None
-        assert report.interruptions[0].latency_ms < 500
-        assert report.problems == ()
-
-
-# --- when our side ends the call --------------------------------------------------------------------------------------
-
-
-async def test_a_call_that_we_end_is_hung_up_over_the_api() -> None:
-    """Closing the socket does not end it: the caller would sit on a silent line."""
-    async with line(MAX_CALL_SECONDS="1.5") as here:
-        report = await here.call(hang_up=None, seconds=20)
-        assert report.problems == ()
-        assert (report.ended_by, report.result) == ("server", "completed")
-        assert here.commands == ["answer", "streaming_start", "hangup"]
-        assert ("call.hangup", 200) in report.callbacks
-        await here.server.empty()
-        assert (await here.server.record(report.call_sid))["result"] == "max_duration"
-
-
-async def test_a_texml_call_that_we_end_is_ended_by_its_document() -> None:
-    async with line(MAX_CALL_SECONDS="1.5") as here:
-        report = await here.call(VOICE, hang_up=None, seconds=20)
-        assert report.problems == ()
-        assert (report.ended_by, report.result) == ("server", "completed")
-        assert here.commands == []
-
-
-async def test_a_stream_that_stops_while_the_call_is_up_ends_the_call_too() -> None:
-    """Whatever stopped it, nobody is talking to the caller any more."""
-    async with line() as here:
-        leg = here.exchange.leg(here.plan(hang_up=None))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(leg.ring())
-            await until(lambda: leg.lines and leg.lines[0].now > 100)
-            leg._stream_stopped.set()
-            await until(lambda: leg.over.is_set())
-        assert here.commands == ["answer", "streaming_start", "hangup"]
-        assert leg.problems == []
-
-
-async def test_a_hangup_that_fails_is_tried_again_and_then_told() -> None:
-    exchange = Exchange(faults={"hangup": [500, CUT]})
-    async with line(exchange, MAX_CALL_SECONDS="1") as here:
-        report = await here.call(hang_up=None, seconds=20)
-        assert here.commands == ["answer", "streaming_start", "hangup", "hangup"]
-        first, second = here.bodies("hangup")
-        assert first == second, "the same command id"
-        assert any("left up" in problem for problem in report.problems)
-        await here.server.empty()
 
 
 # --- commands that fail -----------------------------------------------------------------------------------------------
