@@ -7,6 +7,7 @@ import hashlib
 import math
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
@@ -37,8 +38,15 @@ from tandem.tolls import NotAllowed, Tolls
 
 TALKS: Final = frozenset({State.TALKING, State.RECOVERING})
 
-Answer = tuple[int, Any]
-"""HTTP status and body."""
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an order is answered."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
 
 log = logs.get(__name__)
 _bearer = HTTPBearer(auto_error=False, description="The API_TOKEN of this server.")
@@ -120,7 +128,7 @@ async def place(
         promise.cancel()
         raise
     promise.set_result(answer)
-    if answer[0] not in (201, 502):  # nothing was tried: the same may be tried again
+    if answer.status not in (201, 502):  # nothing was tried: the same may be tried again
         desk.answers.forget(idempotency_key)
     return _answered(answer, call_again=False)
 
@@ -177,7 +185,7 @@ async def _try(app: FastAPI, desk: Desk, wish: PlaceCall) -> Answer:
     try:
         return await _place(app, desk, wish)
     except HTTPException as refusal:
-        return refusal.status_code, {"detail": refusal.detail}
+        return Answer(refusal.status_code, {"detail": refusal.detail}, refusal.headers or {})
 
 
 async def _place(app: FastAPI, desk: Desk, wish: PlaceCall) -> Answer:
@@ -204,7 +212,8 @@ async def _place(app: FastAPI, desk: Desk, wish: PlaceCall) -> Answer:
     failure = await outcome(bridge)
     if failure is not None:
         raise HTTPException(502, str(failure))
-    return 201, board.describe(bridge)
+    record = CallSummary.model_validate(board.describe(bridge)).model_dump(exclude={"transcript"})
+    return Answer(201, record, {"Location": f"/calls/{record['call_id']}"})
 
 
 def _order(wish: PlaceCall, carrier: str, from_: str) -> Order:
@@ -214,13 +223,8 @@ def _order(wish: PlaceCall, carrier: str, from_: str) -> Order:
 
 
 def _answered(answer: Answer, *, call_again: bool) -> Response:
-    status, body = answer
-    headers = {"Idempotent-Replayed": "true"} if call_again else {}
-    if status == 201:
-        headers["Location"] = f"/calls/{body['call_id']}"
-        body = CallSummary.model_validate({name: value for name, value in body.items() if name != "transcript"})
-        body = body.model_dump()
-    return JSONResponse(body, status, headers)
+    again = {"Idempotent-Replayed": "true"} if call_again else {}
+    return JSONResponse(answer.body, answer.status, {**answer.headers, **again})
 
 
 # --- refusing ---------------------------------------------------------------------------------------------------------
