@@ -34,6 +34,7 @@ from tandem.providers_from_env import (
 )
 from tandem.tolls import is_number, is_sip, parse_allow
 from tandem.voices import process_config
+from tandem_providers.models import remarks
 from tandem_providers.table import KINDS, ProviderKind
 
 DEMO_ACCOUNT_SID: Final = "AC" + "0" * 32
@@ -189,8 +190,8 @@ class Settings(BaseModel):
     hedge_seconds: float = Field(
         0,
         ge=0,
-        description="When the first provider is not ready after that time, the next is opened beside it and the first that "
-        "is ready wins. Default 0: one after the other.",
+        description="When the first provider is not ready after that time, the next is opened beside it and the first "
+        "that is ready wins. Default 0: one after the other.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error."

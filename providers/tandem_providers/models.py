@@ -14,10 +14,8 @@ NEAR_DAYS: Final = 30
 
 def _read() -> dict[str, dict[str, date | None]]:
     text = (files("tandem_providers") / "models.toml").read_text(encoding="utf-8")
-    return {
-        kind: {name: facts.get("ends") for name, facts in models.items()}
-        for kind, models in tomllib.loads(text).items()
-    }
+    listed = tomllib.loads(text)
+    return {kind: {name: facts.get("ends") for name, facts in models.items()} for kind, models in listed.items()}
 
 
 MODELS: Final[Mapping[str, Mapping[str, date | None]]] = _read()
