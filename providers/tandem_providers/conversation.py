@@ -143,6 +143,9 @@ class Conversation:
         self._turn = False
         self._caller_speaks = False
         self._answer_timer: asyncio.TimerHandle | None = None
+        self._flow_timer: asyncio.TimerHandle | None = None
+        self._flows = False
+        """Something came since the flow of a voice without turns was last looked at."""
         self._rotate_at: float | None = None
         self._rotate_by: float | None = None
         self._changed = asyncio.Event()
@@ -390,6 +393,7 @@ class Conversation:
         if self._holding is holding and self._gone is None and not self._ended:
             self._line = line
             self._began = True
+            self._watch_flow()
 
     def _lose(self, closed: SessionClosed) -> None:
         """The provider is gone. By agreement: so is the conversation. Else somebody else has to take it over."""
@@ -397,7 +401,7 @@ class Conversation:
         if self._holding is not None:
             self._holding.gate.open(_unheard)
             self._holding.release.set()
-        self._stop_waiting_for_answer()
+        self._stop_waiting()
         looping = len(self._lost_at) == RECOVERIES and now - self._lost_at[0] < RECOVERY_WINDOW
         if error is None or looping or not self._client.recovers:
             if error is not None:
@@ -439,6 +443,7 @@ class Conversation:
     def _emit(self, event: Event) -> None:
         if self._ended:
             return
+        self._flows = True
         if self._answer_timer is not None:
             self._stop_waiting_for_answer()
         if type(event) in _WATCHED:
@@ -494,15 +499,33 @@ class Conversation:
 
     def _no_answer(self) -> None:
         self._answer_timer = None
-        self._lose(
-            SessionClosed(
-                ProviderUnavailableError(
-                    f"said nothing for {self._client.answer_seconds:g} s after the caller had finished",
-                    provider=self.provider,
-                    code="silent",
-                )
-            )
-        )
+        self._give_up_silent(f"said nothing for {self._client.answer_seconds:g} s after the caller had finished")
+
+    def _watch_flow(self) -> None:
+        """A voice without turns never pauses: when nothing comes for a while, it is dead."""
+        if self._flow_timer is not None:
+            self._flow_timer.cancel()
+            self._flow_timer = None
+        if self.capabilities.turn_model == "duplex":
+            self._flows = False
+            loop = asyncio.get_running_loop()
+            self._flow_timer = loop.call_later(self._client.answer_seconds / 2, self._check_flow)
+
+    def _check_flow(self) -> None:
+        self._flow_timer = None
+        if self._flows or self._paused:
+            self._watch_flow()
+        else:
+            self._give_up_silent("nothing came, not even silence")
+
+    def _give_up_silent(self, why: str) -> None:
+        self._lose(SessionClosed(ProviderUnavailableError(why, provider=self.provider, code="silent")))
+
+    def _stop_waiting(self) -> None:
+        self._stop_waiting_for_answer()
+        if self._flow_timer is not None:
+            self._flow_timer.cancel()
+            self._flow_timer = None
 
     def _stop_waiting_for_answer(self) -> None:
         if self._answer_timer is not None:
@@ -518,7 +541,7 @@ class Conversation:
         if self._ended:
             return
         self._ended = True
-        self._stop_waiting_for_answer()
+        self._stop_waiting()
         if self._holding is not None:
             self._holding.release.set()
         self._line = self._holding = None

@@ -15,6 +15,7 @@ from tandem.simulators.openai_live import OpenAILiveSimulator
 from tandem.simulators.openai_script import FunctionCall, Reply
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_24K, AudioFormat
 from tandem_codecs.level import is_loud
+from tandem_providers.client import Client
 from tandem_providers.commands import Purpose, Say
 from tandem_providers.config import FunctionDeclaration, OnFunctionCall, ProcessConfig
 from tandem_providers.errors import (
@@ -29,6 +30,7 @@ from tandem_providers.errors import (
 from tandem_providers.events import (
     AudioChunk,
     GoingAway,
+    ProviderLost,
     ProviderWarning,
     SessionClosed,
     SessionReady,
@@ -316,6 +318,35 @@ async def test_work_that_fails_is_taken_back_and_the_voice_goes_on(fault: str, c
         assert code in [warning.code for warning in here.events.of(ProviderWarning)]
         session = await here.simulator.session(1)
         assert not session.record.messages("response.create")
+
+
+async def test_a_voice_from_which_not_even_silence_comes_is_dead() -> None:
+    events = Events()
+    async with OpenAILiveSimulator(faults=["silent-after-ready*1"], pace=20.0) as simulator:
+        client = Client(provider(simulator), answer_seconds=0.5)
+        async with client.connect(ProcessConfig(), events, leg=MULAW_8K):
+            lost = await events.until(ProviderLost)
+            assert lost.error.code == "silent"
+            await events.until(SessionReady, 2)
+            await events.until(AudioChunk, 30)
+        assert len(simulator.sessions) == 2
+    assert events.of(ProviderLost) == [lost]
+    assert events.all[-1] == SessionClosed()
+    assert not tasks()
+
+
+async def test_one_that_nobody_reads_is_not() -> None:
+    events = Events()
+    async with OpenAILiveSimulator(pace=20.0) as simulator:
+        client = Client(provider(simulator), answer_seconds=0.1)
+        async with client.connect(ProcessConfig(), events, leg=MULAW_8K) as session:
+            await events.until(AudioChunk)
+            session.pause()
+            far_end = await simulator.session(1)
+            await far_end.until(lambda s: len(s.record.events("session.output_audio.delta")) > 60)
+            session.resume()
+            await events.until(AudioChunk, len(events.of(AudioChunk)) + 10)
+    assert not events.of(ProviderLost)
 
 
 async def test_an_agent_that_does_not_answer_sends_silence_for_ever() -> None:
