@@ -209,12 +209,15 @@ class Reader:
         if text in self._injected:
             self._injected.remove(text)
             return self._anew()
-        events = [*self._anew(), *self._caller_done()]
+        events = self._anew()
         if not text.strip():
-            return events
-        item_id = self._caller_item or self._new_item()
+            return events + self._caller_done()
+        item_id = self._caller_item = self._caller_item or self._new_item()
+        events += [self._place(item_id, is_input=True), Transcript(text, True, True, item_id)]
+        # Last: whoever waits for an answer does so from here on.
+        events += self._caller_done()
         self._caller_item = ""
-        return [*events, self._place(item_id, is_input=True), Transcript(text, True, True, item_id)]
+        return events
 
     def injected(self, text: str) -> None:
         """This was written to the agent as if the caller had said it."""

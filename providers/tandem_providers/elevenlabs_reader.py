@@ -220,7 +220,8 @@ class Reader:
         if not item_id:
             item_id = self._new_item()
             events.append(self._place(item_id, is_input=True))
-        return [UserSpeechStopped(item_id), *events, Transcript(text.strip(), True, True, item_id)]
+        # The end of its turn comes last: whoever waits for an answer does so from here on.
+        return [*events, Transcript(text.strip(), True, True, item_id), UserSpeechStopped(item_id)]
 
     def written(self, text: str) -> None:
         """This was written to the agent as if it came from the caller."""

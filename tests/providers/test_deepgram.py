@@ -182,9 +182,9 @@ def test_items_stand_in_their_order_and_names_never_meet_those_of_another_sessio
         play
         >> heard("What time is it?")
         << [
-            UserSpeechStopped(play_item(play, 2)),
             ItemAdded(play_item(play, 2), play_item(play, 1), True),
             Transcript("What time is it?", True, True, play_item(play, 2)),
+            UserSpeechStopped(play_item(play, 2)),
         ]
     )
     (play >> told("AgentThinking", content="hm")).silence()
@@ -224,7 +224,7 @@ def test_barge_in_and_what_comes_late_of_the_turn_that_was_cut() -> None:
     (play >> CancelResponse()).silence()
     (play >> PlaybackReport(play_item(play, 1), play_turn(play, 1), 0, 10, 20)).silence()
     (play >> VOICE).silence()
-    play >> heard("Wait.") << [UserSpeechStopped, ItemAdded, Transcript]
+    play >> heard("Wait.") << [ItemAdded, Transcript, UserSpeechStopped]
     play >> said("Yes?") << [TurnStarted, ItemAdded, Transcript]
     play >> VOICE << AudioChunk
 
@@ -286,7 +286,7 @@ def test_the_answer_to_the_caller_is_heard_though_a_request_was_cancelled_before
     play >> Say(Purpose.STILL_THERE) << {"type": "InjectUserMessage"}
     play >> SPEAKS << UserSpeechStarted
     (play >> CancelResponse()).silence()
-    play >> heard("I am here.") << [UserSpeechStopped, ItemAdded, Transcript]
+    play >> heard("I am here.") << [ItemAdded, Transcript, UserSpeechStopped]
     speaking(play, "Good.")
 
 
@@ -353,9 +353,9 @@ def test_it_is_not_spoken_to_while_the_caller_speaks() -> None:
         play
         >> heard("Hello.")
         << [
-            UserSpeechStopped,
             ItemAdded,
             Transcript,
+            UserSpeechStopped,
             {"type": "InjectAgentMessage", "message": "News."},
         ]
     )

@@ -223,14 +223,14 @@ def test_the_callers_words() -> None:
         >> raw(type="tentative_user_transcript", user_transcription_event={"user_transcript": "What time"})
         << [Transcript("What time", False, True, item, replaces=True)]
     )
-    play >> heard("What time is it?") << [UserSpeechStopped(item), Transcript("What time is it?", True, True, item)]
+    play >> heard("What time is it?") << [Transcript("What time is it?", True, True, item), UserSpeechStopped(item)]
     (
         play
         >> heard("Hello?")
         << [
-            UserSpeechStopped(item_of(play, 3)),
             ItemAdded(item_of(play, 3), item, True),
             Transcript("Hello?", True, True, item_of(play, 3)),
+            UserSpeechStopped(item_of(play, 3)),
         ]
     )
     (play >> heard("  ")).silence()
@@ -250,7 +250,7 @@ def test_voice_up_to_the_event_of_an_interruption_is_never_heard() -> None:
         >> correction("Hello, how can I help?", "Hello, how...")
         << [Transcript("Hello, how...", True, False, item_of(play), turn_of(play), as_heard=True)]
     )
-    play >> heard("Wait.") << [UserSpeechStopped, ItemAdded, Transcript]
+    play >> heard("Wait.") << [ItemAdded, Transcript, UserSpeechStopped]
     play >> voice(7) << [TurnStarted, ItemAdded, AudioChunk]
     (play >> voice(6)).silence()
     play >> says("Yes?") << Transcript
@@ -293,7 +293,7 @@ def test_an_interruption_after_all_voice_has_come_corrects_what_was_said() -> No
         << [Transcript("Hello...", True, False, item_of(play), turn_of(play), as_heard=True)]
     )
     play >> interruption(4) << Interrupted()
-    play >> heard("Wait.") << [UserSpeechStopped, ItemAdded, Transcript]
+    play >> heard("Wait.") << [ItemAdded, Transcript, UserSpeechStopped]
 
 
 def test_an_interruption_of_nothing() -> None:
@@ -320,7 +320,7 @@ def test_a_turn_that_was_asked_for_can_be_cancelled_before_it_begins() -> None:
     play >> COMPLETE << [Transcript, TurnEnded(turn_of(play), "cancelled")]
     play >> Say(Purpose.STILL_THERE) << {"type": "user_message"}
     (play >> CancelResponse()).silence()
-    play >> heard("I am here.") << [UserSpeechStopped, ItemAdded, Transcript]
+    play >> heard("I am here.") << [ItemAdded, Transcript, UserSpeechStopped]
     speaking(play, "Good.", 2)
 
 
@@ -381,7 +381,7 @@ def test_a_conversation_that_goes_on_is_not_greeted_again() -> None:
 def test_what_the_caller_says_meanwhile_is_answered_aloud() -> None:
     play = fresh(opening=Opening((HistoryTurn("user", "Hi."),)))
     play.take()
-    play >> heard("Are you still there?") << [UserSpeechStopped, ItemAdded, Transcript]
+    play >> heard("Are you still there?") << [ItemAdded, Transcript, UserSpeechStopped]
     speaking(play, "Yes.")
 
 
