@@ -9,7 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Protocol, get_origin, get_type_hints, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
@@ -32,7 +32,6 @@ class Choice:
     name: str
     """As configured: `openai` or `openai@backup`."""
     options: Any
-    secrets: tuple[str, ...] = field(default=(), repr=False)
     left_out: frozenset[str] = frozenset()
     """Fields of `ProcessConfig` that this one is not told, because it comes with the house and can't honour them."""
 
@@ -63,6 +62,13 @@ def variables_of(kinds: Mapping[str, ProviderKind], given: Mapping[str, str]) ->
         for name in info.env
         for prefix in prefixes
     }
+
+
+def secret_variables(kinds: Mapping[str, ProviderKind], given: Mapping[str, str]) -> set[str]:
+    """Of those, the ones that hold a secret, whether their provider is in use or not."""
+    prefixes = ["", *instance_prefixes(given)]
+    infos = [info for kind in kinds.values() for info in option_infos(kind.options).values() if info.secret]
+    return {prefix + name for info in infos for name in info.env for prefix in prefixes}
 
 
 def instance_prefixes(given: Mapping[str, str]) -> list[str]:
@@ -186,14 +192,11 @@ def _choice(
     infos = option_infos(kind.options)
     hints = get_type_hints(kind.options)
     values: dict[str, Any] = {}
-    secrets: list[str] = []
     before = len(problems)
     for option, info in infos.items():
         variable = next((v for v in _variables(info, instance) if v in given), None)
         if variable is None:
             continue
-        if info.secret:
-            secrets.append(given[variable])
         try:
             values[option] = _parse(given[variable], hints[option])
         except ValueError as error:
@@ -207,7 +210,7 @@ def _choice(
     if len(problems) > before:
         return None
     try:
-        return Choice(kind, name, kind.options(**values), tuple(secrets))
+        return Choice(kind, name, kind.options(**values))
     except (ValueError, ProviderError) as error:
         problems.append(f"provider {name}: {error}")
         return None

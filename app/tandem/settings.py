@@ -30,6 +30,7 @@ from tandem.providers_from_env import (
     embedded_only,
     fit,
     instance_prefixes,
+    secret_variables,
     variables_of,
 )
 from tandem.tolls import is_number, is_sip, parse_allow
@@ -46,14 +47,6 @@ PLIVO_API_URL: Final = "https://api.plivo.com"
 PREFIXES: Final = ("TANDEM_", "TWILIO_", "TELNYX_", "PLIVO_", *(kind.prefix for kind in KINDS.values()))
 """Names that begin so are ours. Some programs know others with such a beginning: those are refused all the same,
 because a key under a wrong name looks just like that."""
-# Names that are spoken for but have nothing to steer in this version, and whose they are.
-NOT_YET: Final = {
-    "GEMINI_API_KEY": "provider gemini",
-    "GOOGLE_API_KEY": "provider gemini",
-    "GEMINI_MODEL": "provider gemini",
-    "GEMINI_VOICE": "provider gemini",
-    "GEMINI_LIVE_URL": "provider gemini",
-}
 # Kubernetes gives each pod such variables for a service that is called "tandem".
 _SERVICE_LINK = re.compile(r"TANDEM_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_(ADDR|PORT|PROTO))?)")
 
@@ -204,7 +197,7 @@ class Settings(BaseModel):
 
     _choices: tuple[Choice, ...] = PrivateAttr(())
     _warnings: tuple[str, ...] = PrivateAttr(())
-    _environ: Mapping[str, str] = PrivateAttr({})
+    _keys: tuple[str, ...] = PrivateAttr(())
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -272,11 +265,7 @@ class Settings(BaseModel):
     def secret_values(self) -> list[str]:
         """Everything that must not appear in any output."""
         own = [v.get_secret_value() for _, v in self if isinstance(v, SecretStr)]
-        theirs = [value for choice in self._choices for value in choice.secrets]
-        foreign = [
-            value for name, value in self._environ.items() if name in NOT_YET and name.endswith(("_KEY", "_TOKEN"))
-        ]
-        return [value for value in (*own, *theirs, *foreign) if value]
+        return [value for value in (*own, *self._keys) if value]
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
@@ -392,7 +381,7 @@ def load(
         raise SettingsError(problems)
     settings._choices = tuple(choices)
     settings._warnings = tuple(warnings)
-    settings._environ = given
+    settings._keys = tuple(given[name] for name in secret_variables(kinds, given) & given.keys())
     return settings
 
 
@@ -430,9 +419,7 @@ def _check_names(given: Mapping[str, str], known: set[str], problems: list[str],
     prefixes = (*PREFIXES, *(instance + prefix for instance in instance_prefixes(given) for prefix in PREFIXES))
     for name in sorted(given.keys() - known):
         unused = next((n for n in known if n.startswith(PREFIXES) and name.endswith(f"_{n}")), "")
-        if name in NOT_YET:
-            warnings.append(f"{name} is set, but this version has no {NOT_YET[name]} yet; it does nothing")
-        elif _SERVICE_LINK.fullmatch(name) or (name == "TANDEM_PORT" and given[name].startswith("tcp://")):
+        if _SERVICE_LINK.fullmatch(name) or (name == "TANDEM_PORT" and given[name].startswith("tcp://")):
             continue
         elif name.startswith(prefixes):
             problems.append(f"{name}: there is no such variable{_hint(name.removeprefix('TANDEM_'), known, 0.6)}")
