@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import wave
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tandem.simulators.agent_outlet import AgentRecord
 from tandem.simulators.deepgram import DeepgramSimulator
 from tandem.simulators.elevenlabs import ElevenLabsSimulator
 from tandem.simulators.openai import OpenAISimulator
-from tandem.simulators.openai_script import Reply
+from tandem.simulators.openai_script import FunctionCall, Reply
 from tandem.simulators.phone import BargeIn, Turn, WhenQuiet
 from tandem.simulators.twilio import place_call
 from tandem_codecs.format import MULAW_8K, PCM16_8K
@@ -213,3 +213,53 @@ async def test_a_barge_in_is_cut_at_one_place_everywhere(vendor: str, faults: tu
         assert heard == WORDS[: len(heard)]
         assert first["heard_ms"] / 1000 * 15 - 15 < len(first["text"]) <= first["heard_ms"] / 1000 * 15 + 10
         assert second["text"] == "I am listening."
+
+
+async def test_an_agent_that_hangs_up_is_heard_to_its_last_word() -> None:
+    """The vendor closes the conversation at once; the call ends when the caller has heard the goodbye."""
+    goodbye = Reply("Goodbye, and thank you for calling.", (FunctionCall("end_call"),), seconds=1.5)
+    async with agent("elevenlabs", script=["Hello.", goodbye]) as here:
+        plan = here.server.plan(audio=[Turn(speech("hello"), WhenQuiet(400))], hang_up=None, seconds=12)
+        report = await place_call(plan)
+        record = await here.server.result(report.call_sid)
+    assert record["result"] == "agent_hung_up"
+    assert report.ended_by == "server"
+    last = record["transcript"][-1]
+    assert (last["text"], last["interrupted"]) == ("Goodbye, and thank you for calling.", False)
+    assert last["heard_ms"] >= 1480
+
+
+@each
+async def test_a_conversation_is_taken_over_in_the_middle(vendor: str) -> None:
+    """The first provider goes down while it answers; the agent knows what was said, and hears what was not answered."""
+    words = speech("opening-hours")
+    openai = OpenAISimulator(script=["Hello.", Reply("We are open.", seconds=9)], pace=3.0)
+    async with (
+        SIMULATORS[vendor](script=["We are open from nine."], seconds=1.0) as second,
+        AsyncExitStack() as first,
+        tandem(
+            {f"{vendor.upper()}_URL": second.url, f"{vendor.upper()}_API_KEY": "planted-key"},
+            PROVIDERS=f"openai,{vendor}",
+            OPENAI_API_KEY="planted-key",
+            OPENAI_REALTIME_URL=(await first.enter_async_context(openai)).url,
+            ELEVENLABS_AGENT_ID="agent" if vendor == "elevenlabs" else None,
+        ) as server,
+        server.stream(plays=True) as stream,
+    ):
+        dying = await openai.session(1)
+        await dying.until(lambda s: bool(s.record.events("response.done")))
+        await stream.until(lambda: stream.got[-1:] and stream.got[-1]["event"] == "mark")
+        await stream.media(words)
+        await dying.until(lambda s: s.record.responses == 2)
+        await first.aclose()
+        successor = await second.session(1)
+        await successor.until(lambda s: words in bytes(s.record.audio))
+        if vendor == "deepgram":
+            (said, *_) = successor.record.received[0]["agent"]["context"]["messages"]
+            assert (said["role"], said["content"]) == ("assistant", "Hello.")
+        else:
+            (note,) = successor.record.messages("contextual_update")
+            assert "You: Hello." in note["text"]
+        await successor.until(lambda s: bool(s.record.turns) and s.record.responses >= 1)
+        record = await server.record(stream.call_sid)
+        assert record["provider"] == vendor
