@@ -32,7 +32,7 @@ from tandem_providers.openai_live_delegation import Delegations
 from tandem_providers.openai_live_errors import classify, classify_end, is_fatal
 from tandem_providers.openai_live_options import OpenAILiveOptions, dial
 from tandem_providers.openai_live_session import CAPABILITIES, capabilities, is_linear, plan_session, session_ready
-from tandem_providers.openai_live_text import NOBODY_BEHIND, pieces, say_texts
+from tandem_providers.openai_live_text import APPEND_TOKENS, NOBODY_BEHIND, pieces, say_texts
 from tandem_providers.openai_live_utterances import Utterances
 from tandem_providers.openai_reader import flattened
 from tandem_providers.provider import FRESH, Dial, Opening
@@ -42,6 +42,8 @@ __all__ = ["OpenAILiveOptions", "OpenAILiveProtocol", "capabilities"]
 _APPEND: Final = b'{"type":"session.input_audio.append","audio":'
 _LARGEST_APPEND: Final = 1 << 18
 """Far below what the vendor's own client holds back at the most (2 MiB)."""
+_TEXT_TOKENS: Final = APPEND_TOKENS - 40
+"""Leaves room for what is written around a piece of text."""
 _EARLY_WARNINGS: Final = 16
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -297,7 +299,3 @@ class OpenAILiveProtocol:
         """What a command brought about at once, and what a broken connection left unsaid."""
         events, self._later = self._later, []
         return events
-
-
-_TEXT_TOKENS: Final = 460
-"""Leaves room for what is written around a piece of text."""
