@@ -14,6 +14,8 @@ class FunctionDeclaration:
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    seconds: float | None = None
+    """How long it is waited for at most; None: as for every other function of the provider."""
 
 
 OnFunctionCall = Callable[[str, Mapping[str, Any]], Any | Awaitable[Any]]

@@ -107,11 +107,11 @@ class ToolRunner:
         threads: DaemonThreads = _threads,
     ) -> None:
         self._function = config.on_function_call
-        self._declared = frozenset(function.name for function in config.functions)
+        self._declared = {function.name: function.seconds or seconds for function in config.functions}
+        """How long each is waited for."""
         self._start_task = start_task
         self._reply = reply
         self._warn = warn
-        self._seconds = seconds
         self._threads = threads
         self._running: dict[str, tuple[asyncio.Task[None], asyncio.TimerHandle]] = {}
         self._closed = False
@@ -131,7 +131,7 @@ class ToolRunner:
         except _Refusal as refusal:
             self._answer(call, refusal)
             return
-        timer = asyncio.get_running_loop().call_later(self._seconds, self._expire, call)
+        timer = asyncio.get_running_loop().call_later(self._declared[call.name], self._expire, call)
         task = self._start_task(self._run(function, call, arguments), name=f"tool {call.name}")
         self._running[call.call_id] = (task, timer)
 
