@@ -216,7 +216,8 @@ async def tandem(
     `environ` and keywords are environment variables.
     """
     listener = listen("127.0.0.1", 0)
-    settings = load(environment(listener.getsockname()[1], {**(environ or {}), **changes}), None)
+    given = environment(listener.getsockname()[1], {**(environ or {}), **changes})
+    settings = await asyncio.to_thread(load, given, None)  # it may name files
     config = config_of(settings)
     if plain:
         config = uvicorn.Config(create_app(settings), log_config=None, lifespan="on")

@@ -54,7 +54,7 @@ from tandem_providers.config import ProcessConfig
 from tandem_providers.detector import TurnDetector
 from tandem_providers.events import AudioChunk, Event, ProviderWarning, SessionReady
 from tandem_providers.line import WRONG_CODEC
-from tandem_providers.provider import Opening, Session
+from tandem_providers.provider import Capabilities, Opening, Session
 from tandem_providers.tasks import StartTask, owned_tasks
 from tandem_providers.wire import FrameSocket
 
@@ -128,7 +128,12 @@ class Bridge:
         self.call = Call(plan, self._now())
         self.socket: FrameSocket | None = None
         self._client = client
-        self._config = config
+        self.config = config
+        """What its provider is asked for; may be added to before `run`."""
+        self.orders = 0
+        """Given to the carrier so far: transfers and keys."""
+        self.news = ""
+        """Why the last one came to nothing."""
         self._accepts = accepts
         self._metrics = metrics
         self._dialect = carrier.dialect()
@@ -232,7 +237,7 @@ class Bridge:
         async with owned_tasks() as start:
             self._spawn = start
             async with self._client.session(
-                self._config,
+                self.config,
                 self._on_provider,
                 leg=self.call.plan.format,
                 history=lambda: self.call.history(self._now()),
@@ -300,6 +305,11 @@ class Bridge:
             self._close_socket()
         await socket.wait_closed()
 
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """What the provider that has the call now can do."""
+        return None if self._session is None else self._session.capabilities
+
     def hang_up(self, reason: EndReason) -> None:
         """End the call politely: a goodbye, then the line."""
         self.tell(HangUp(reason))
@@ -324,6 +334,7 @@ class Bridge:
 
     def returned(self, *, moved: bool, news: str = "", stream_goes_on: bool = False) -> None:
         """What came of a transfer, as the carrier tells it."""
+        self.news = news
         if moved:
             self.line_is_ours = False
         self.tell(Returned(moved, news, stream_goes_on))
@@ -362,6 +373,7 @@ class Bridge:
     async def _give(self, departure: Depart) -> None:
         """Have the carrier do it; one that refuses leaves everything as it was."""
         api, call_id, order = self.api, self.identity.call_id, departure.order
+        self.orders, self.news = self.orders + 1, ""
         where = f"{self.origin}/{self.carrier.name}"
         try:
             if api is None:

@@ -89,7 +89,7 @@ class Call:
         self._plain = False
         """Nothing has happened since the last piece of agent audio, and another like it has only to be played."""
         self._leaving: Leaving | None = None
-        self._parking = Parking()
+        self.parking = Parking()
         placed = plan.outbound or Outbound()
         self._outset = Outset(plan.greeting, placed.listen_first)
         self._machine = MachineWatch(placed.machine, placed.message, plan.format)
@@ -100,7 +100,7 @@ class Call:
         self._provider_gone = self._provider_held = self._text_in = self._asked_to_wait = False
         self._duplex: DuplexVoice | None = None
         self._lost_at = now
-        self._cut_when_it_speaks = self._owes_words = self._caller_spoke = False
+        self._cut_when_it_speaks = self._owes_words = self._caller_spoke = self._waits_mutely = False
         self._watch = CarrierWatch(plan.carrier_gone_seconds, now)
         self._handlers: dict[type, Callable[[Any, float], list[CallCommand]]] = {
             Media: self._media,
@@ -271,6 +271,7 @@ class Call:
         self._ears.own = ears
         self._text_in = self._outset.text_in = can.text_in
         self._duplex = DuplexVoice(self.plan.format, self._time) if can.turn_model == "duplex" else None
+        self._waits_mutely = not can.speaks_while_it_waits
         self.silence.trust_speech = not can.transcribes
 
     def _provider_lost(self, event: ProviderLost, now: float) -> list[CallCommand]:
@@ -322,7 +323,7 @@ class Call:
             self._provider_held = True
             self._ears.listen_meanwhile()
             commands.append(HoldProvider(True))
-        self._plain = not (self._duplex or self._parking.words_by or self._leaving or event.is_final)
+        self._plain = not (self._duplex or self.parking.words_by or self._leaving or event.is_final)
         return commands
 
     def _agent_heard(self, now: float) -> bool:
@@ -407,19 +408,19 @@ class Call:
             return self._end(plan.reason)
         if self._leaving is None or self._leaving.may_stay:
             self._move(Move.LEAVE)
-            self._leaving, self._parking.wanted = plan, None
+            self._leaving, self.parking.wanted = plan, None
         return []
 
     def _stay(self) -> list[CallCommand]:
         """The caller said something while we were about to hang up politely, or to hand the call over."""
-        self._parking.wanted = None
+        self.parking.wanted = None
         if self._leaving is not None and self._leaving.may_stay and not self._provider_gone:
             self._move(Move.STAY)
             self._leaving = None
         return []
 
     def _words_have_begun(self) -> None:
-        self._parking.words_by = 0.0
+        self.parking.words_by = 0.0
         if self._leaving is not None:
             self._leaving.words_by = 0.0
 
@@ -439,11 +440,11 @@ class Call:
 
     def _check_leaving(self, now: float) -> list[CallCommand]:
         heard = self._agent_heard(now)
-        if self.state is State.TALKING and self._parking.due(now, heard=heard):
+        if self.state is State.TALKING and self.parking.due(now, heard=heard):
             self._move(Move.DEPART)
             self.ledger.clear(now)
             self.ledger.blocked = True
-            return [GiveToCarrier(self._parking.go(now))]
+            return [GiveToCarrier(self.parking.go(now))]
         if self._leaving is None or self.state is not State.LEAVING or not self._leaving.due(now, heard=heard):
             return []
         return self._end(self._leaving.reason)
@@ -454,24 +455,22 @@ class Call:
         """Give the call to the carrier once a word about it, and all before, has been heard."""
         if self.state is not State.TALKING:
             return []
-        self._parking.ask(event, now)
+        self.parking.ask(event, now)
         return self._check_leaving(now) if event.say is None else [ToProvider(Say(Purpose.MESSAGE, event.say))]
 
     def _returned(self, event: Returned, now: float) -> list[CallCommand]:
         """How it went with the call that the carrier had: it is with somebody else, or stays with us."""
-        if self.state is not State.PARKED or self._parking.away is None:
+        if self.state is not State.PARKED or self.parking.away is None:
             return []
         if event.moved:
             return self._end(EndReason.TRANSFERRED)
-        self._parking.news = event.news
-        if not event.stream_goes_on:
-            return []  # a new stream will start
-        return self._back(now)
+        self.parking.news = event.news
+        return self._back(now) if event.stream_goes_on else []  # a new stream will start
 
     def _back(self, now: float) -> list[CallCommand]:
         """The call is ours again; the agent is told what came of it."""
         self._move(Move.START)
-        news = self._parking.back()
+        news = self.parking.back()
         self.ledger.blocked = False
         self._watch = CarrierWatch(self.plan.carrier_gone_seconds, now)
         self.silence.caller_active(now)
@@ -479,10 +478,12 @@ class Call:
             return self._apologise(EndReason.PROVIDER_LOST, now)
         return [ToProvider(SendText(news, role="system"))] if news and self._text_in else []
 
-    def _tell_provider(self, event: Tell, _now: float) -> list[CallCommand]:
+    def _tell_provider(self, event: Tell, now: float) -> list[CallCommand]:
         """An operator puts words into the agent's mouth, or into its ear."""
         if self._provider_gone or self.state in (State.LEAVING, State.PARKED):
             return []
+        if event.waits and self._waits_mutely:
+            return self._play_prompt("one-moment", self.plan.prompts.one_moment, now)
         whispered = SendText(event.text, role="system", respond=event.respond)
         return [ToProvider(Say(Purpose.MESSAGE, event.text) if event.aloud else whispered)]
 
@@ -534,7 +535,7 @@ class Call:
             late = self._stream.late(now)
             return self._end(late) if late is not None else []
         if self.state is State.PARKED:
-            return self._end(EndReason.CARRIER_LOST) if now >= self._parking.back_by else []
+            return self._end(EndReason.CARRIER_LOST) if now >= self.parking.back_by else []
         commands: list[CallCommand] = [*self.ledger.tick(now), *self._release_provider()]
         if self.audio is not None:
             commands += self._hear(self.audio.tick(now), now)

@@ -153,6 +153,8 @@ class Tell:
     text: str
     aloud: bool
     respond: bool = True
+    waits: bool = False
+    """A function that the agent has called takes long: this shall bridge the silence, by a recording if need be."""
 
 
 @dataclass(frozen=True, slots=True)

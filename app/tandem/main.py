@@ -28,6 +28,7 @@ from tandem.rest.table import open_apis
 from tandem.switchboard import Limits, Switchboard
 from tandem.tokens import SingleUse
 from tandem.tolls import Tolls, parse_allow
+from tandem.tools.opened import opened_tools
 from tandem.voices import build_client, process_config
 from tandem_providers.tasks import owned_tasks
 
@@ -52,8 +53,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         current.greeting or None,
     )
     try:
-        async with owned_tasks() as start:
+        async with opened_tools(current.tools, counters) as toolbox, owned_tasks() as start:
             board = Switchboard(client, process_config(current), limits, counters, start, current.origin)
+            app.state.toolbox, board.equip = toolbox, toolbox.equip
             app.state.switchboard = board
             app.state.start = start  # for work that a carrier's request starts and does not wait for
             start(metrics.watch_loop(counters), name="loop watch")

@@ -80,6 +80,9 @@ class Metrics:
         )
         self.usage = self._counter("usage_total", "What providers say that was used, summed.", "provider", "kind")
 
+        self.tools = self._counter("tools_total", "Calls of an agent's tools, by what came of them.", "tool", "outcome")
+        self.tool_seconds = self._histogram("tool_seconds", "How long a tool took.", _ANSWER)
+
     def render(self) -> bytes:
         """The text that Prometheus reads (`CONTENT_TYPE`)."""
         return generate_latest(self.registry)

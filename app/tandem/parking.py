@@ -19,6 +19,11 @@ class Parking:
     """A word about it was asked for and has not begun; it is waited for until then."""
     news: str = ""
 
+    @property
+    def busy(self) -> bool:
+        """The carrier is to have the call, or has it."""
+        return self.wanted is not None or self.away is not None
+
     def ask(self, departure: Depart, now: float) -> None:
         self.wanted = departure
         if departure.say is not None:

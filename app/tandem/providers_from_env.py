@@ -106,12 +106,12 @@ def fit(
                 _check(provider, replace(ProcessConfig(), **{wish: value}))
             except InvalidConfigError as error:
                 if needs_key(choice.kind):
-                    problems.append(f"{wish.upper()}: {_told(choice, error)}")
+                    problems.append(f"{_name_of(wish)}: {_told(choice, error)}")
                 else:
                     left_out.append(wish)
         unsaid = [*left_out, *(["greeting"] if greeting and not provider.capabilities.text_in else [])]
         if unsaid:
-            names = " and ".join(wish.upper() for wish in unsaid)
+            names = " and ".join(dict.fromkeys(_name_of(wish) for wish in unsaid))
             warnings.append(f"{names} mean nothing to provider {choice.name}, which answers without them")
         fitted.append(replace(choice, left_out=frozenset(left_out)))
         try:
@@ -119,6 +119,11 @@ def fit(
         except InvalidConfigError as error:
             problems.append(_told(choice, error))
     return fitted
+
+
+def _name_of(wish: str) -> str:
+    """What asks for it."""
+    return "TOOLS_FILE, MCP_SERVERS, BUILTIN_TOOLS" if wish in ("functions", "on_function_call") else wish.upper()
 
 
 def _wishes(config: ProcessConfig) -> list[tuple[str, Any]]:

@@ -34,6 +34,7 @@ from tandem.providers_from_env import (
     variables_of,
 )
 from tandem.tolls import is_number, is_sip, parse_allow
+from tandem.tools.wanted import WantedTools, wanted_tools
 from tandem.voices import process_config
 from tandem_providers.models import remarks
 from tandem_providers.table import KINDS, ProviderKind
@@ -163,6 +164,25 @@ class Settings(BaseModel):
     outbound_per_minute: float = Field(
         10, gt=0, description="Calls placed and transfers begun in a minute; one number is called twice in ten minutes."
     )
+    tools_file: str = Field(
+        "", description="File with tools of the agent (JSON or YAML): functions, each with a URL that does the work."
+    )
+    tools_secret: SecretStr = Field(
+        SecretStr(""), description="Signs what is sent to the tools' URLs; a tool may have a secret of its own."
+    )
+    tools_allow_private: bool = Field(
+        False, description="true lets tools and MCP servers be in one's own network, and be reached with plain http."
+    )
+    mcp_servers: SecretStr = Field(
+        SecretStr(""),
+        description="MCP servers whose tools the agent may use: name=https://..., name=command line, or a JSON list.",
+    )
+    builtin_tools: str = Field(
+        "", description="What the agent may do with its call: hang_up, transfer_call, send_dtmf. Default: nothing."
+    )
+    transfer_targets: str = Field(
+        "", description="Whom transfer_call may hand a call over to: name=+15551234567,other=sip:desk@example.com."
+    )
     max_calls: int = Field(
         150,
         ge=1,
@@ -196,6 +216,7 @@ class Settings(BaseModel):
     log_redact: bool = Field(True, description="false shows phone numbers and words in logs.")
 
     _choices: tuple[Choice, ...] = PrivateAttr(())
+    _tools: WantedTools = PrivateAttr(WantedTools())
     _warnings: tuple[str, ...] = PrivateAttr(())
     _keys: tuple[str, ...] = PrivateAttr(())
 
@@ -203,6 +224,11 @@ class Settings(BaseModel):
     def choices(self) -> tuple[Choice, ...]:
         """The providers to use: primary, then fallbacks."""
         return self._choices
+
+    @property
+    def tools(self) -> WantedTools:
+        """What the agent may have done."""
+        return self._tools
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -265,7 +291,7 @@ class Settings(BaseModel):
     def secret_values(self) -> list[str]:
         """Everything that must not appear in any output."""
         own = [v.get_secret_value() for _, v in self if isinstance(v, SecretStr)]
-        return [value for value in (*own, *self._keys) if value]
+        return [value for value in (*own, *self._keys, *self._tools.secrets) if value]
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
@@ -375,6 +401,7 @@ def load(
     for choice in choices:
         warnings += [f"{choice.name}: {each}" for each in remarks(choice.kind.name, choice.options, date.today())]
     if settings is not None:
+        settings._tools = wanted_tools(settings, given, problems)
         choices = fit(choices, process_config(settings), settings.greeting, problems, warnings)
         _look_twice(settings, given, warnings)
     if problems or settings is None:

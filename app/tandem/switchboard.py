@@ -80,6 +80,8 @@ class Switchboard:
             silence_seconds=limits.silence_seconds,
         )
         """What each new call is set up with, but for what its carrier decides."""
+        self.equip: Callable[[Bridge], None] | None = None
+        """Gives a new call the functions that its agent may call."""
         self._client = client
         self._config = config
         self._limits = limits
@@ -140,6 +142,8 @@ class Switchboard:
             order,
         )
         bridge.agent = agent.name
+        if self.equip is not None:
+            self.equip(bridge)
         self.live[identity.session] = bridge
         self._empty.clear()
         self._metrics.calls_live.set(len(self.live))

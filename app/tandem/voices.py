@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tandem.metrics import Metrics
 from tandem.providers_from_env import Choice
@@ -29,7 +29,19 @@ TOTAL_SHARE: Final = 1.6
 
 def process_config(settings: Settings) -> ProcessConfig:
     """What each call asks of its provider."""
-    return ProcessConfig(settings.instructions, settings.voice, temperature=settings.temperature)
+    functions = settings.tools.declarations
+    return ProcessConfig(
+        settings.instructions,
+        settings.voice,
+        functions=functions,
+        on_function_call=_no_call if functions else None,
+        temperature=settings.temperature,
+    )
+
+
+async def _no_call(_name: str, _arguments: Mapping[str, Any]) -> object:
+    """In the place of the functions that each call brings: a session that is only tried has nobody to serve."""
+    return {"error": "failed", "message": "There is no call."}
 
 
 def build_client(settings: Settings, metrics: Metrics) -> Client:

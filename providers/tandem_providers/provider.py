@@ -39,6 +39,8 @@ class Capabilities:
     """It can begin with the memory of an earlier conversation (`Opening.history`)."""
     transcribes: bool = True
     """It tells the words of the caller (`Transcript` with `is_input`)."""
+    speaks_while_it_waits: bool = True
+    """It can be asked to speak (`Say`) while it waits for the result of a function."""
     max_session_seconds: float | None = None
 
 

@@ -126,9 +126,7 @@ class EventStream:
             self._audio_bytes -= len(chunk.audio)
             self.dropped_audio_ms += self._leg.milliseconds(len(chunk.audio))
             if chunk.is_final:  # the news that an item is complete is not audio
-                self._events[number] = AudioChunk(
-                    b"", True, chunk.item_id, chunk.turn_id, chunk.content_index
-                )
+                self._events[number] = AudioChunk(b"", True, chunk.item_id, chunk.turn_id, chunk.content_index)
             else:
                 del self._events[number]
 

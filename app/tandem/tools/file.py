@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -96,16 +96,14 @@ def _why_unreadable(error: Exception) -> str:
     return str(error).partition("\n")[0] or "is neither JSON nor YAML"
 
 
-def _tool(
-    raw: Any, environ: Mapping[str, str], secret: str, allow_private: bool, wrong: list[str]
-) -> HttpTool | None:
+def _tool(raw: Any, environ: Mapping[str, str], secret: str, allow_private: bool, wrong: list[str]) -> HttpTool | None:
     if not isinstance(raw, dict):
         wrong.append("must be an object with name, description and url")
         return None
     try:
         entry = _Entry.model_validate(raw)
     except ValidationError as error:
-        wrong += [_explain(each) for each in error.errors(include_url=False)]
+        wrong += [explain(each, _Entry.model_fields) for each in error.errors(include_url=False)]
         return None
     if not _NAME.fullmatch(entry.name):
         wrong.append("name: has 1 to 64 letters, digits, _ and -, and begins with a letter or _")
@@ -116,11 +114,11 @@ def _tool(
         wrong.append(f"parameters: {error}")
     if (problem := url_problem(entry.url, allow_private=allow_private)) is not None:
         wrong.append(f"url: {problem}")
-    own = _filled(entry.secret, environ, "secret", wrong) or secret
+    own = filled(entry.secret, environ, "secret", wrong) or secret
     if not own:
         wrong.append("secret: is missing, and TOOLS_SECRET is not set; every call is signed with one of them")
-    headers = {name: _filled(value, environ, f"headers.{name}", wrong) for name, value in entry.headers.items()}
-    wrong += [f"headers.{name}: {why}" for name, value in headers.items() if (why := _header_problem(name, value))]
+    headers = {name: filled(value, environ, f"headers.{name}", wrong) for name, value in entry.headers.items()}
+    wrong += [f"headers.{name}: {why}" for name, value in headers.items() if (why := header_problem(name, value))]
     if wrong or arguments is None:
         return None
     parameters = json.loads(json.dumps(entry.parameters))
@@ -137,10 +135,11 @@ def _tool(
     )
 
 
-def _explain(error: Any) -> str:
+def explain(error: Any, fields: Iterable[str]) -> str:
+    """A mistake in an entry that has these fields, without what stands there."""
     field = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, _Entry.model_fields, n=1)
+        near = difflib.get_close_matches(field, list(fields), n=1)
         return f"{field[:64]}: there is no such field" + (f"; did you mean {near[0]}?" if near else "")
     if error["type"] == "missing":
         return f"{field}: is missing"
@@ -174,7 +173,8 @@ def url_problem(url: str, *, allow_private: bool) -> str | None:
     return None
 
 
-def _header_problem(name: str, value: str) -> str:
+def header_problem(name: str, value: str) -> str:
+    """Why a header can't be sent; empty when it can."""
     if not _HEADER.fullmatch(name):
         return "is no name of a header"
     if name.lower() in _OURS or name.lower().startswith("x-tandem-"):
@@ -184,7 +184,7 @@ def _header_problem(name: str, value: str) -> str:
     return ""
 
 
-def _filled(text: str, environ: Mapping[str, str], where: str, wrong: list[str]) -> str:
+def filled(text: str, environ: Mapping[str, str], where: str, wrong: list[str]) -> str:
     """With each `${NAME}` replaced from the environment."""
     missing = [name for name in _VARIABLE.findall(text) if not environ.get(name)]
     wrong += [f"{where}: there is no variable {name}, which it refers to" for name in missing]

@@ -74,7 +74,9 @@ class Guard(httpx.AsyncBaseTransport):
         try:
             found = await self._resolve(host, port)
         except OSError as error:
-            raise httpx.ConnectError(f"the name can not be resolved: {error.strerror or type(error).__name__}") from None
+            raise httpx.ConnectError(
+                f"the name can not be resolved: {error.strerror or type(error).__name__}"
+            ) from None
         except UnicodeError:
             raise httpx.ConnectError("the name can not be resolved: it is none") from None
         if not self._allow_private and not all(is_public(address) for address in found):

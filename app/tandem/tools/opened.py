@@ -1,0 +1,25 @@
+"""From what is wanted to tools that work: connections are made here, and let go of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from tandem.metrics import Metrics
+from tandem.tools.toolbox import Toolbox
+from tandem.tools.wanted import WantedTools
+from tandem.tools.web import Guard, Web
+
+
+@asynccontextmanager
+async def opened_tools(wanted: WantedTools, metrics: Metrics | None = None) -> AsyncIterator[Toolbox]:
+    """The toolbox of a server, for as long as it runs."""
+    async with AsyncExitStack() as stack:
+        fixed = []
+        if wanted.http:
+            # TLS contexts are read from files.
+            guard = await asyncio.to_thread(Guard, allow_private=wanted.allow_private)
+            web = await stack.enter_async_context(Web(guard))
+            fixed = [tool.through(web) for tool in wanted.http]
+        yield Toolbox(fixed, builtin=wanted.builtin, targets=wanted.targets, metrics=metrics)
