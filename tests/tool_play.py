@@ -1,11 +1,11 @@
-"""Somebody else's web service on loopback, as a tools file names it: records what it is asked, answers as it is told."""
+"""Somebody else's web service on loopback, as a tools file names it: records what it is asked, says what it is told."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Answer:
-    """What it says. `raw` is written as it is; a negative `hangs` never ends."""
+    """What it says. `raw` is written as it is."""
 
     body: bytes = b'{"answer": 42}'
     status: str = "200 OK"
@@ -48,9 +48,8 @@ class Answer:
     hangs: asyncio.Event | None = None
     """Waited for before anything is said."""
     raw: bytes | None = None
-
-
-Say = Callable[[Asked], Answer] | Callable[[Asked], Awaitable[Answer]]
+    closes: bool = False
+    """The connection, afterwards."""
 
 
 class Service:
@@ -110,6 +109,8 @@ class Service:
             head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
             writer.write(f"HTTP/1.1 {answer.status}\r\n{head}\r\n".encode() + answer.body)
         await writer.drain()
+        if answer.closes:
+            raise ConnectionResetError
 
 
 async def _read(reader: asyncio.StreamReader) -> Asked | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
+from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from jsonschema.validators import validator_for
 from referencing import Registry
 
@@ -41,13 +41,12 @@ class Arguments:
 
     def problem(self, arguments: Mapping[str, Any]) -> str:
         """Where they do not fit, in words for the model that wrote them; empty when they do."""
+        error: ValidationError | None
         try:
             error = best_match(self._validator.iter_errors(arguments))
-        except Exception as error:  # a reference into the void, or a schema that goes in circles
-            return f"They can not be checked ({type(error).__name__})."
-        if error is None:
-            return ""
-        return f"At {_place(error.absolute_path)}: {error.message}"[:LONGEST_WORDS]
+        except Exception as failure:  # a reference into the void, or a schema that goes in circles
+            return f"They can not be checked ({type(failure).__name__})."
+        return f"At {_place(error.absolute_path)}: {error.message}"[:LONGEST_WORDS] if error else ""
 
 
 def _place(path: object) -> str:
