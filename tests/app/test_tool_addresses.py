@@ -64,7 +64,7 @@ def test_never_more_than_the_standard_library_takes_for_global(address: IPv4Addr
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "127.1", "0x7f000001", "2130706433", "fe80::1%eth0", "1.1.1.1%eth0",
-                                  "[::1]", "8.8.8.8:80", "８.8.8.8", "8.8.8.8 "])  # fmt: skip
+                                  "[::1]", "8.8.8.8:80", "\uff18.8.8.8", "8.8.8.8 "])  # fmt: skip
 def test_what_is_no_address_is_not_connected_to(text: str) -> None:
     assert not is_public(text)
 

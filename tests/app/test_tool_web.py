@@ -227,7 +227,7 @@ async def test_names_are_resolved_off_the_loop() -> None:
 
 INSIDE = st.sampled_from(
     [
-        "127.0.0.1",
+        *["127.0.0.1"] * 6,
         "127.8.9.10",
         "10.1.2.3",
         "172.16.5.4",
@@ -301,10 +301,9 @@ async def _as_the_system_does(host: str, port: int) -> list[str]:
 @st.composite
 def hostile(draw: st.DrawFn) -> str:
     host = draw(st.sampled_from(_spellings(draw(INSIDE))))
-    scheme = draw(st.sampled_from(["http", "https", "HTTP", "ftp", "file", "gopher", "//http", "http:http"]))
-    path = draw(
-        st.sampled_from(["", "/", "/latest/meta-data/", "/?a=b", "/%2e%2e/", "/\r\nHost: x", "/#f", "\\x", "//x"])
-    )
+    scheme = draw(st.sampled_from([*["http"] * 9, "https", "HTTP", "ftp", "file", "gopher", "http:http"]))
+    odd = ["", "/?a=b", "/%2e%2e/", "/\r\nHost: x", "/#f", "\\x", "//x"]
+    path = draw(st.sampled_from(["/latest/meta-data/"] * 9 + odd))
     return f"{scheme}://{host}:{{port}}{path}"
 
 
