@@ -78,7 +78,7 @@ async def test_a_carriers_id_is_not_trusted_to_be_a_header() -> None:
 
 
 async def test_as_something_that_a_call_can_use() -> None:
-    async with shop(filler="Hm.") as (hours, there, web):
+    async with shop(filler="Hm.") as (hours, _, web):
         made = hours.through(web)
         assert (made.name, made.filler) == ("opening_hours", "Hm.")
         assert await made.run({"day": "sunday"}, of()) == '{"answer": 42}'
