@@ -40,8 +40,9 @@ def api_of(app: FastAPI, carrier: CarrierKind) -> CarrierApi | None:
     return apis.get(carrier.name)
 
 
-def take_in(app: FastAPI, carrier: CarrierKind, call: IncomingCall) -> Bridge | Refusal:
-    """Admit a call and begin to open its provider; a carrier that asks again gets the same bridge."""
+def take_in(app: FastAPI, carrier: CarrierKind, call: IncomingCall, api: CarrierApi | None = None) -> Bridge | Refusal:
+    """Admit a call and begin to open its provider; a carrier that asks again gets the same bridge. `api` controls it,
+    where that is not what the carrier's other calls have."""
     board: Switchboard = app.state.switchboard
     bridge = board.by_call(call.call_id)
     if bridge is not None:
@@ -53,7 +54,7 @@ def take_in(app: FastAPI, carrier: CarrierKind, call: IncomingCall) -> Bridge | 
         return refusal
     identity = Identity(secrets.token_hex(16), call.call_id, call.account_id, call.caller, call.called)
     log.info("call", call_id=call.call_id, carrier=carrier.name, caller=logs.Private(call.caller))
-    return board.open(carrier, identity, lambda start: _is_call(start, identity), api_of(app, carrier))
+    return board.open(carrier, identity, lambda start: _is_call(start, identity), api or api_of(app, carrier))
 
 
 def stream_url(settings: Settings, bridge: Bridge) -> str:

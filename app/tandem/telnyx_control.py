@@ -22,7 +22,7 @@ from tandem.carriers import telnyx_webhook as webhook
 from tandem.carriers.seen import Seen
 from tandem.carriers.table import TELNYX, CarrierKind
 from tandem.carriers.telnyx import CODECS, IN_TEXML, Codec, TelnyxStream, traits
-from tandem.doors import IncomingCall, stream_url_of, take_in
+from tandem.doors import IncomingCall, stream_url, stream_url_of, take_in
 from tandem.rest.port import CarrierApiError
 from tandem.rest.telnyx import ALREADY_ENDED, STREAMING, TelnyxApi
 from tandem.settings import Settings, TelnyxAccount
@@ -33,7 +33,7 @@ SPEAK_SECONDS: Final = 10.0
 
 _FORMER_STREAM: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between orders of a stream while the former one is not over."""
-_APOLOGY: Final = "Sorry, we can not take your call right now. Please try again later."
+APOLOGY: Final = "Sorry, we can not take your call right now. Please try again later."
 _NOT_REACHED: Final = {
     "user_busy": "is busy",
     "timeout": "did not answer",
@@ -76,7 +76,7 @@ def carrier_of(account: TelnyxAccount, *, texml: bool = False) -> CarrierKind:
     codec = codec_of(account, texml=texml)
     return replace(
         TELNYX,
-        traits=traits(codec, socket_ends_call=texml),
+        traits=traits(codec, texml=texml),
         dialect=partial(TelnyxStream, codec.format, account.l16_order),
     )
 
@@ -205,8 +205,10 @@ async def _start_stream(app: FastAPI, call_id: str, session: str, command_id: st
         CarrierApiError: there is no stream.
     """
     settings: Settings = app.state.settings
+    board: Switchboard = app.state.switchboard
+    bridge = board.by_session(session)
     for number, wait in enumerate((*_FORMER_STREAM, None)):
-        url = stream_url_of(settings, TELNYX, session, call_id)
+        url = stream_url_of(settings, TELNYX, session, call_id) if bridge is None else stream_url(settings, bridge)
         try:
             # A refused order has used its id up.
             await telnyx_api(app).start_stream(call_id, session, url, f"{command_id}-{number}" if command_id else "")
@@ -225,7 +227,7 @@ async def _apologise(app: FastAPI, call_id: str) -> None:
         bridge.stream_failed()
     said = desk.speaking[call_id] = asyncio.Event()
     try:
-        await api.speak(call_id, _APOLOGY)
+        await api.speak(call_id, APOLOGY)
         async with asyncio.timeout(SPEAK_SECONDS):
             await said.wait()
     except TimeoutError:

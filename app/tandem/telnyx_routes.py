@@ -13,18 +13,20 @@ from typing import Final
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, WebSocket
 
 from tandem import logs
+from tandem.bridge import Bridge
 from tandem.carriers import telnyx_webhook as webhook
 from tandem.carriers.forms import Form, parse_form
 from tandem.carriers.xml_answer import XmlAnswer
-from tandem.doors import IncomingCall, let_in, stream_url_of, take_in, turn_away
+from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away
 from tandem.rest.port import CarrierApiError
 from tandem.settings import Settings, TelnyxAccount
 from tandem.switchboard import Refusal, Switchboard
-from tandem.telnyx_control import Desk, act, carrier_of, codec_of, telnyx_api
+from tandem.telnyx_control import APOLOGY, Desk, act, carrier_of, codec_of, telnyx_api
 
 CONFIRM_SECONDS: Final = 2.0
 """How long a call that a GET speaks of may take to be found."""
 
+_NOT_REACHED: Final = {"busy": "is busy", "no-answer": "did not answer", "canceled": "was not called"}
 _OVER: Final = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
 
 log = logs.get(__name__)
@@ -55,28 +57,56 @@ async def events(request: Request) -> Response:
 @router.get("/telnyx/voice")
 @router.post("/telnyx/voice")
 async def voice(request: Request) -> Response:
-    """An inbound call of a TeXML application: admit it, begin to open its provider, and tell Telnyx where to stream."""
-    settings: Settings = request.app.state.settings
+    """An inbound call of a TeXML application: admit it, begin to open its provider, and tell Telnyx where to stream.
+
+    With `after=keys`: a call that was taken out of its stream to play keys comes back to it.
+    """
+    app: FastAPI = request.app
+    settings: Settings = app.state.settings
     account = _account(settings)
     form = await _form(request, account)
     if form is None:
         return _texml(webhook.nothing())
     call = _call_of(form)
+    if request.query_params.get("after") == "keys":
+        return _texml(_back_to_the_agent(app, account, call.call_id, ""))
     if request.method == "GET":
-        await _confirm(request.app, call.call_id)
-    kind = carrier_of(account, texml=True)
-    bridge = take_in(request.app, kind, IncomingCall(call.call_id, "", call.caller, call.called))
-    if isinstance(bridge, Refusal):
-        return _texml(webhook.reject_busy())
-    session = bridge.identity.session
-    return _texml(
-        webhook.connect_stream(
-            stream_url_of(settings, kind, session, call.call_id),
-            codec_of(account, texml=True),
-            status_callback=f"{settings.origin}/telnyx/status",
-            parameters={"session": session},
-        )
+        await _confirm(app, call.call_id)
+    incoming = IncomingCall(call.call_id, "", call.caller, call.called)
+    api = telnyx_api(app).texml(call.account_id)
+    bridge = take_in(app, carrier_of(account, texml=True), incoming, api)
+    return _texml(webhook.reject_busy() if isinstance(bridge, Refusal) else _stream_of(settings, account, bridge))
+
+
+def _stream_of(settings: Settings, account: TelnyxAccount, bridge: Bridge) -> XmlAnswer:
+    """The document that streams this call to us."""
+    return webhook.connect_stream(
+        stream_url(settings, bridge),
+        codec_of(account, texml=True),
+        status_callback=f"{settings.origin}/telnyx/status",
+        parameters={"session": bridge.identity.session},
     )
+
+
+def _back_to_the_agent(app: FastAPI, account: TelnyxAccount, call_id: str, news: str) -> XmlAnswer:
+    board: Switchboard = app.state.switchboard
+    bridge = board.by_call(call_id)
+    if bridge is None or not bridge.wants_stream:
+        return webhook.say_and_hang_up(APOLOGY)
+    bridge.returned(moved=False, news=news)
+    return _stream_of(app.state.settings, account, bridge)
+
+
+def _after_transfer(app: FastAPI, account: TelnyxAccount, call: webhook.VoiceRequest) -> XmlAnswer:
+    """The other side has hung up, or never answered: then the caller is still ours."""
+    if call.dialled in ("completed", "answered"):
+        board: Switchboard = app.state.switchboard
+        bridge = board.by_call(call.call_id)
+        if bridge is not None:
+            bridge.returned(moved=True)
+        return webhook.hang_up()
+    why = _NOT_REACHED.get(call.dialled, "could not be reached")
+    return _back_to_the_agent(app, account, call.call_id, f"The transfer did not work: the other side {why}.")
 
 
 async def _confirm(app: FastAPI, call_id: str) -> None:
@@ -98,12 +128,16 @@ async def _confirm(app: FastAPI, call_id: str) -> None:
 
 @router.post("/telnyx/status")
 async def status(request: Request) -> Response:
-    """Call and stream status callbacks of TeXML."""
-    board: Switchboard = request.app.state.switchboard
-    form = await _form(request, _account(request.app.state.settings))
+    """Call and stream status callbacks of TeXML; with `after=transfer`, the question what follows a transfer."""
+    app: FastAPI = request.app
+    board: Switchboard = app.state.switchboard
+    account = _account(app.state.settings)
+    form = await _form(request, account)
     if form is None:
         return _texml(webhook.nothing())
     call = _call_of(form)
+    if request.query_params.get("after") == "transfer" and call.dialled:
+        return _texml(_after_transfer(app, account, call))
     bridge = board.by_call(call.call_id)
     event = form.get("StreamEvent")
     if event == "stream-failed":

@@ -11,7 +11,7 @@ import pytest
 from telnyx import AsyncTelnyx
 
 from tandem.carriers.telnyx import CODECS
-from tandem.carriers.telnyx_webhook import client_state, placed_state, transfer_state
+from tandem.carriers.telnyx_webhook import client_state, dial, placed_state, transfer_state
 from tandem.rest.http import Patience
 from tandem.rest.port import CarrierApiError, OutboundCall, Transfer
 from tandem.rest.telnyx import PAGE, Application, Number, TelnyxApi
@@ -154,6 +154,20 @@ OPERATIONS: dict[str, tuple[Callable[[TelnyxApi], Awaitable[Any]], Callable[[Asy
             client_state=placed_state("8f14"),
             command_id="dial-8f14",
             answering_machine_detection="greeting_end",
+        ),
+    ),
+    "texml hang up": (
+        lambda ours: ours.texml("b4a0").hang_up(CALL),
+        lambda sdk: sdk.texml.accounts.calls.update(CALL, account_sid="b4a0", status="completed"),
+    ),
+    "texml transfer": (
+        lambda ours: ours.texml("b4a0").transfer(CALL, TRANSFER),
+        lambda sdk: sdk.texml.accounts.calls.update(
+            CALL,
+            account_sid="b4a0",
+            texml=dial(
+                TRANSFER.to, caller_id=TRANSFER.caller_id, ring_seconds=20, after_url=TRANSFER.after_url
+            ).body.decode(),
         ),
     ),
     "status": (lambda ours: ours.is_alive(CALL), lambda sdk: sdk.calls.retrieve_status(CALL)),

@@ -433,8 +433,9 @@ def test_the_row_of_the_table() -> None:
 
 
 def test_a_call_has_the_traits_of_its_codec_and_of_its_way_in() -> None:
-    texml = traits(CODECS["PCMA"], socket_ends_call=True)
+    texml = traits(CODECS["PCMA"], texml=True)
     assert texml.formats[0] == ALAW_8K
     assert set(texml.formats) == set(TRAITS.formats)
     assert texml.socket_ends_call
-    assert traits(CODECS["L16"], socket_ends_call=False).formats[0] == PCM16_16K
+    assert texml.keys_end_stream
+    assert traits(CODECS["L16"]).formats[0] == PCM16_16K

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from fakes import PATIENCE
 from servers import CALLED, until
-from telnyx_play import OTHER_SEED, Line, line
+from telnyx_play import FORM, OTHER_SEED, STATUS, VOICE, Line, line
 
-from tandem.bridge import Bridge, Identity
+from tandem.bridge import Bridge
 from tandem.call_state import State
 from tandem.call_types import Outbound
 from tandem.carriers.telnyx_webhook import placed_state, transfer_state
-from tandem.doors import api_of, stream_url
-from tandem.rest.port import OutboundCall
+from tandem.outbound import Order, dial, outcome
+from tandem.rest.port import CarrierApiError, OutboundCall
 from tandem.simulators.openai import OpenAISimulator
 from tandem.simulators.phone import At
 from tandem.simulators.telnyx import Callee, Exchange
 from tandem.simulators.telnyx_leg import Leg
-from tandem.telnyx_control import carrier_of
 
 DESK = "+15550009000"
 
@@ -31,7 +28,7 @@ DESK = "+15550009000"
 @asynccontextmanager
 async def talking(here: Line, **changes: Any) -> AsyncIterator[tuple[Leg, Bridge]]:
     """A call that has a stream and an agent."""
-    leg = here.exchange.leg(here.plan(hang_up=None, **changes))
+    leg = here.exchange.leg(here.plan(**{"hang_up": None, **changes}))
     here.exchange.begin(leg)
     await until(lambda: leg.lines and leg.lines[0].conversation.agent_began is not None)
     yield leg, here.server.bridge(leg.call.call_control_id)
@@ -44,7 +41,7 @@ async def test_a_caller_is_given_to_somebody_who_answers() -> None:
     async with line() as here, talking(here) as (leg, bridge):
         here.exchange.transfer_to = Callee(here.plan())
         assert bridge.transfer(DESK, ring_seconds=20)
-        await here.server.empty()
+        await here.server.empty(seconds=15)  # what is being said is said to its end first
         call_id = leg.call.call_control_id
         assert (await here.server.record(call_id))["result"] == "transferred"
         assert here.commands == ["answer", "streaming_start", "transfer", "streaming_stop"]
@@ -109,25 +106,83 @@ async def test_keys_are_played_while_the_stream_goes_on() -> None:
         assert leg.call.streaming
 
 
+# --- the same for a call of a TeXML application: it is given other documents ------------------------------------------
+
+
+async def test_a_texml_caller_is_given_to_somebody_who_answers() -> None:
+    async with line() as here, talking(here, way=VOICE) as (leg, bridge):
+        here.exchange.transfer_to = Callee(here.plan())
+        assert bridge.transfer(DESK, ring_seconds=20)
+        await here.server.empty(seconds=15)  # what is being said is said to its end first
+        assert (await here.server.record(leg.call.call_control_id))["result"] == "transferred"
+        (dialled,) = here.exchange.dialled
+        assert (dialled.to, dialled.caller_id, dialled.timeout) == (DESK, CALLED, 20.0)
+        await until(lambda: leg.over.is_set())
+        assert leg.problems == []
+
+
+async def test_a_texml_caller_whom_nobody_takes_comes_back_to_the_agent() -> None:
+    async with line() as here, talking(here, way=VOICE) as (leg, bridge):
+        here.exchange.transfer_to = Callee(here.plan(), result="busy")
+        assert bridge.transfer("sip:desk@example.com")
+        await until(lambda: len(leg.lines) == 2 and leg.lines[1].frames_sent > 5)
+        await until(lambda: bridge.call.state is State.TALKING)
+        bridge.carrier_ended()
+        await here.server.empty()
+        assert leg.problems == []
+
+
+async def test_a_texml_transfer_that_telnyx_refuses_changes_nothing() -> None:
+    async with line() as here, talking(here, way=VOICE) as (leg, bridge):
+        here.exchange.faults[leg.call.call_control_id] = [404]
+        assert bridge.transfer(DESK)
+        await until(lambda: bridge.call.state is State.PARKED or here.commands)
+        await until(lambda: bridge.call.state is State.TALKING)
+        assert leg.call.streaming
+        assert len(leg.lines) == 1
+
+
+async def test_keys_take_a_texml_call_out_of_its_stream_and_back() -> None:
+    async with line() as here, talking(here, way=VOICE) as (leg, bridge):
+        assert bridge.send_keys("12#")
+        await until(lambda: len(leg.lines) == 2 and bridge.call.state is State.TALKING)
+        assert leg.digits == "12#"
+        bridge.carrier_ended()
+        await here.server.empty()
+
+
+async def test_a_texml_call_that_comes_back_to_nobody_is_told_so() -> None:
+    async with line() as here:
+        asked = {**FORM, "DialCallStatus": "no-answer"}
+        sorry = await here.form(f"{STATUS}?after=transfer", asked)
+        assert b"<Say>" in sorry.content
+        assert b"<Hangup" in sorry.content
+        assert b"<Say>" in (await here.form(f"{VOICE}?after=keys", FORM)).content
+        over = await here.form(f"{STATUS}?after=transfer", {**asked, "DialCallStatus": "completed"})
+        assert b"<Say>" not in over.content
+        assert b"<Hangup" in over.content
+
+
+async def test_a_texml_call_can_be_ended_over_the_api() -> None:
+    async with line() as here, talking(here, way=VOICE) as (leg, bridge):
+        assert bridge.api is not None
+        await bridge.api.hang_up(leg.call.call_control_id)
+        await here.server.empty()
+        await until(lambda: leg.over.is_set())
+        await bridge.api.hang_up(leg.call.call_control_id)
+        with pytest.raises(CarrierApiError):
+            await bridge.api.place(OutboundCall("a", "b", "s", "wss://x", "", ""))
+
+
 # --- placed by us -----------------------------------------------------------------------------------------------------
 
 
 async def place(here: Line, **options: Any) -> Bridge:
-    """Call somebody, as whoever places calls does."""
-    server = here.server
-    account = server.settings.telnyx
-    assert account is not None
-    board = server.board
-    board.plan, before = replace(board.plan, outbound=Outbound(**options)), board.plan
-    identity = Identity(secrets.token_hex(16), "", "", CALLED, DESK)
-    kind = carrier_of(account)
-    bridge = board.open(kind, identity, lambda start: start.call_id == identity.call_id, api_of(server.app, kind))
-    board.plan = before
-    call = OutboundCall(
-        DESK, CALLED, identity.session, stream_url(server.settings, bridge), "", "", detect_machine=True
-    )
-    assert bridge.api is not None
-    identity.call_id = await bridge.api.place(call)
+    """Call somebody."""
+    order = Order(DESK, CALLED, "telnyx", outbound=Outbound(**options), detect_machine=True)
+    bridge = dial(here.server.app, order)
+    assert isinstance(bridge, Bridge)
+    assert await outcome(bridge) is None
     return bridge
 
 

@@ -80,10 +80,13 @@ TRAITS: Final = CarrierTraits(
 )
 
 
-def traits(codec: Codec, *, socket_ends_call: bool) -> CarrierTraits:
-    """Of calls whose stream is asked for in this codec; TeXML goes on to hang up when the socket closes."""
+def traits(codec: Codec, *, texml: bool = False) -> CarrierTraits:
+    """Of calls whose stream is asked for in this codec.
+
+    A TeXML call goes on to hang up when the socket closes, and leaves its stream to obey another document.
+    """
     others = tuple(known for known in TRAITS.formats if known != codec.format)
-    return replace(TRAITS, formats=(codec.format, *others), socket_ends_call=socket_ends_call)
+    return replace(TRAITS, formats=(codec.format, *others), socket_ends_call=texml, keys_end_stream=texml)
 
 
 _Id = Annotated[str, Meta(min_length=1, max_length=512)]

@@ -212,6 +212,8 @@ class VoiceRequest:
     caller: str = field(repr=False)
     called: str = field(repr=False)
     status: str = ""
+    dialled: str = ""
+    """What came of a `<Dial>`, if that is what it is about."""
 
 
 def voice_request(form: Form) -> VoiceRequest:
@@ -229,6 +231,7 @@ def voice_request(form: Form) -> VoiceRequest:
         caller=form.get("From"),
         called=form.get("To"),
         status=form.get("CallStatus"),
+        dialled=form.get("DialCallStatus"),
     )
 
 
@@ -259,6 +262,33 @@ def connect_stream(url: str, codec: Codec, *, status_callback: str, parameters: 
     for name, value in parameters.items():
         ET.SubElement(stream, "Parameter", name=clean(name), value=clean(value))
     return document(connect, ET.Element("Hangup"))
+
+
+def dial(to: str, *, caller_id: str, ring_seconds: int, after_url: str) -> XmlAnswer:
+    """Call somebody else and join them with the caller; what came of it is told, and what follows asked, there."""
+    verb = ET.Element(
+        "Dial", action=clean(after_url), method="POST", timeout=str(ring_seconds), callerId=clean(caller_id)
+    )
+    ET.SubElement(verb, "Sip" if to.startswith(("sip:", "sips:")) else "Number").text = clean(to)
+    return document(verb)
+
+
+def play_keys(digits: str, *, return_url: str) -> XmlAnswer:
+    """Play keys to the caller; what follows is asked there."""
+    redirect = ET.Element("Redirect", method="POST")
+    redirect.text = clean(return_url)
+    return document(ET.Element("Play", digits=clean(digits)), redirect)
+
+
+def say_and_hang_up(text: str) -> XmlAnswer:
+    """Have Telnyx's own voice say something, then end the call."""
+    say = ET.Element("Say")
+    say.text = clean(text)
+    return document(say, ET.Element("Hangup"))
+
+
+def hang_up() -> XmlAnswer:
+    return document(ET.Element("Hangup"))
 
 
 def reject_busy() -> XmlAnswer:

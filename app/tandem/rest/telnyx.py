@@ -16,6 +16,7 @@ from tandem.carriers.telnyx import Codec
 from tandem.carriers.telnyx_webhook import client_state, placed_state, transfer_state
 from tandem.rest.http import CarrierHttp, Patience
 from tandem.rest.port import CarrierApiError, OutboundCall, Transfer
+from tandem.rest.telnyx_texml import TexmlApi
 
 ALREADY_ENDED: Final = "90018"
 STREAMING: Final = "90045"
@@ -151,6 +152,10 @@ class TelnyxApi:
     async def close(self) -> None:
         """Let go of all connections."""
         await self._http.close()
+
+    def texml(self, account_sid: str) -> TexmlApi:
+        """For calls of this account's TeXML applications."""
+        return TexmlApi(self._http, account_sid)
 
     # --- taking a call ----------------------------------------------------------------------------
 

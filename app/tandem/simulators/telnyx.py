@@ -31,6 +31,7 @@ from tandem.simulators.telnyx_api import CallState, TelnyxApiEngine, described, 
 from tandem.simulators.telnyx_http import DEMO_SEED, USER_AGENT, WEBHOOK_SECONDS, Webhooks, public_key
 from tandem.simulators.telnyx_leg import Leg, new_call, order_of
 from tandem.simulators.telnyx_line import Quirks
+from tandem.simulators.telnyx_texml import Dial
 from tandem_codecs.format import MULAW_8K
 from tandem_codecs.g711 import mulaw_to_pcm16
 from tandem_codecs.wav import StereoWriter
@@ -78,6 +79,8 @@ class Exchange:
     """Requests to the API."""
     placed: list[Leg] = field(default_factory=list)
     """Legs of calls that the server placed, and of transfers."""
+    dialled: list[Dial] = field(default_factory=list)
+    """Whom TeXML documents have called."""
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     """By action (`answer`, `dial`, ...): what happens to its next requests, in turn."""
     engine: TelnyxApiEngine = field(init=False)
@@ -125,10 +128,7 @@ class Exchange:
         """
         leg = self.leg(plan, incoming=True, on_event=on_event)
         try:
-            if plan.url.endswith("/voice"):
-                await leg.obey_documents()
-            else:
-                await leg.ring()
+            await _run(leg)
         finally:
             leg.call.state = CallState.ENDED
             if plan.recording is not None:
@@ -137,14 +137,24 @@ class Exchange:
 
     def begin(self, leg: Leg) -> None:
         """Have a leg call the server, beside whatever else goes on."""
-        self._start(leg.ring(), name="caller")
+        self._start(_run(leg), name="caller")
 
     def leg(self, plan: CallPlan, *, incoming: bool = True, on_event: OnEvent | None = None, call_id: str = "") -> Leg:
         """A leg that the API knows and that does nothing of itself, with that id if one is given."""
         call = new_call(plan, incoming=incoming, connection_id=CONNECTION_ID)
         call.call_control_id = call_id or call.call_control_id
         webhooks = Webhooks(self._http, self.seed, self.repeats)
-        leg = Leg(call, plan, webhooks, USER_ID, self.quirks, self._start, self._transfer, on_event or _unheard)
+        leg = Leg(
+            call,
+            plan,
+            webhooks,
+            USER_ID,
+            self.quirks,
+            self._start,
+            self._transfer,
+            self._dial_out,
+            on_event or _unheard,
+        )
         self._legs[call.call_control_id] = leg
         self.engine.calls[call.call_control_id] = call
         return leg
@@ -227,6 +237,24 @@ class Exchange:
         await asyncio.sleep(callee.talk_seconds)
         for each in (other, leg):
             await each.end("normal_clearing", "callee")
+
+    async def _dial_out(self, leg: Leg, verb: Dial) -> str:
+        """A TeXML document calls somebody else: `DialCallStatus`, when that is over."""
+        callee = self.transfer_to or Callee(leg.plan, result="no-answer")
+        self.dialled.append(verb)
+        await asyncio.sleep(callee.ring_seconds)
+        if callee.result != "answers":
+            return callee.result
+        await asyncio.sleep(callee.talk_seconds)
+        return "completed"
+
+
+async def _run(leg: Leg) -> None:
+    """The call, to its end: by TeXML where its URL ends in `/voice`, else by Call Control."""
+    if leg.plan.url.endswith("/voice"):
+        await leg.obey_documents()
+    else:
+        await leg.ring()
 
 
 def _unheard(event: CallEvent) -> None:

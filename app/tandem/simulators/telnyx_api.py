@@ -140,6 +140,8 @@ class TelnyxApiEngine:
                 return self._status(call_id), None
             case "POST", ["calls", call_id, "actions", action] if action in ACTIONS:
                 return self._act(call_id, action, given, now)
+            case "POST", ["texml", "Accounts", _, "Calls", call_id]:
+                return self._update(call_id, given)
             case "GET", ["phone_numbers"]:
                 return self._numbers(query), None
             case "GET" | "PATCH", ["call_control_applications" | "texml_applications" as kind, identifier]:
@@ -179,6 +181,15 @@ class TelnyxApiEngine:
         if body.get("client_state"):
             call.client_state = body["client_state"]
         return OK, Command(action, body, call)
+
+    def _update(self, call_id: str, body: dict[str, Any]) -> tuple[ApiAnswer, Command | None]:
+        """A TeXML call is ended, or given another document."""
+        call = self.calls.get(call_id)
+        if call is None or call.state is CallState.ENDED:
+            return refusal(404, "10005", "Resource not found"), None
+        if body.keys() not in ({"Status"}, {"Texml"}) or body.get("Status", "completed") != "completed":
+            return refusal(422, "10015", "Invalid parameter"), None
+        return ApiAnswer(200, {"sid": call_id, "status": "in-progress"}), Command("update", body, call)
 
     def _numbers(self, query: Mapping[str, str]) -> ApiAnswer:
         size, page = int(query.get("page[size]", "20")), int(query.get("page[number]", "1"))

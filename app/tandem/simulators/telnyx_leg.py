@@ -6,7 +6,7 @@ import asyncio
 import base64
 import secrets
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol
@@ -20,7 +20,19 @@ from tandem.simulators.stream_socket import INTENDED, EndedBy, StreamCall, Stuck
 from tandem.simulators.telnyx_api import CallState, Command, SimulatedCall
 from tandem.simulators.telnyx_http import USER_AGENT, Webhooks, reach
 from tandem.simulators.telnyx_line import Identity, Order, Quirks, telnyx_line
-from tandem.simulators.telnyx_texml import Connect, Hangup, Pause, Redirect, Reject, Say, TexmlError, Verb, parse_texml
+from tandem.simulators.telnyx_texml import (
+    Connect,
+    Dial,
+    Hangup,
+    Keys,
+    Pause,
+    Redirect,
+    Reject,
+    Say,
+    TexmlError,
+    Verb,
+    parse_texml,
+)
 
 FIRST_COMMAND_SECONDS: Final = 10.0
 """How long an incoming call waits for a command before Telnyx hangs up."""
@@ -47,6 +59,8 @@ class Leg:
     start: StartTask
     transfer: Callable[[Leg, Mapping[str, Any]], None]
     """Begins to move this leg to somebody else."""
+    dial: Callable[[Leg, Dial], Awaitable[str]]
+    """Calls somebody else for this leg, and tells what came of it when it is over."""
     on_event: OnEvent
     silent: bool = False
     """It tells the server nothing: somebody else does."""
@@ -71,6 +85,8 @@ class Leg:
     _offset: float = 0.0
     _stream_id: str = ""
     _work: list[asyncio.Task[None]] = field(default_factory=list)
+    _document: str = ""
+    """One that the server gave the call out of turn."""
     _documents: int = 0
     """TeXML documents so far; none where Call Control is spoken."""
 
@@ -126,6 +142,11 @@ class Leg:
                 self.digits += str(body["digits"])
             case "transfer":
                 self.transfer(self, body)
+            case "update" if "Texml" in body:
+                self._document = str(body["Texml"])
+                self._stream_stopped.set()
+            case "update":
+                self._hung_up.set()
             case _:
                 raise AssertionError(f"the API takes no {command.action}")
 
@@ -266,7 +287,6 @@ class Leg:
 
     async def obey_documents(self) -> None:
         """An incoming call of a TeXML application, to its end."""
-        self._documents = 1
         self._tell("dialling", self.plan.url)
         try:
             await self._obey(await self._ask(self.plan.url, self.plan.method))
@@ -283,8 +303,11 @@ class Leg:
         self.over.set()
         await self.settled()
 
-    async def _ask(self, url: str, method: str) -> list[Verb]:
-        response = await self.webhooks.form(method, url, self.plan.via, self._fields())
+    async def _ask(self, url: str, method: str, **extra: str) -> list[Verb]:
+        self._documents += 1
+        if self._documents > MOST_DOCUMENTS:
+            raise TexmlError(f"more than {MOST_DOCUMENTS} documents in one call")
+        response = await self.webhooks.form(method, url, self.plan.via, {**self._fields(), **extra})
         if response is None:
             raise TexmlError("no answer")
         return parse_texml(response.status_code, response.headers.get("content-type", ""), response.content)
@@ -304,16 +327,21 @@ class Leg:
                     self._tell("said", verb.text)
                 case Pause():
                     await asyncio.sleep(verb.seconds)
+                case Keys():
+                    self.digits += verb.digits
+                case Dial():
+                    verbs = await self._ask(verb.action, "POST", DialCallStatus=await self.dial(self, verb))
                 case Redirect():
-                    self._documents += 1
-                    if self._documents > MOST_DOCUMENTS:
-                        raise TexmlError(f"more than {MOST_DOCUMENTS} documents in one call")
                     verbs = await self._ask(verb.url, verb.method)
                 case Connect():
                     if self.call.state is CallState.PARKED:
                         self.call.state = CallState.ANSWERED
                         self._tell("answered")
                     await self.stream(verb.order, verb.status_callback or self.plan.status_url)
+                    if self._document:
+                        verbs = parse_texml(200, "text/xml", self._document.encode())
+                        self._document = ""
+                        continue
                     if self.ended_by in ("caller", "limit", "fault") or self._hung_up.is_set():
                         return
 

@@ -36,6 +36,23 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
+class Dial:
+    """Somebody else is called and joined with the caller; `action` is told what came of it."""
+
+    to: str
+    action: str
+    caller_id: str = ""
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys that are played to the caller."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reject:
     reason: str
 
@@ -45,7 +62,7 @@ class Hangup:
     pass
 
 
-Verb = Connect | Say | Pause | Redirect | Reject | Hangup
+Verb = Connect | Say | Pause | Redirect | Dial | Keys | Reject | Hangup
 
 
 class TexmlError(Exception):
@@ -63,6 +80,10 @@ _ATTRIBUTES: Final = {
     "Say": {"voice", "language"},
     "Pause": {"length"},
     "Redirect": {"method"},
+    "Dial": {"action", "method", "timeout", "callerId"},
+    "Number": set[str](),
+    "Sip": set[str](),
+    "Play": {"digits"},
     "Reject": {"reason"},
     "Hangup": set[str](),
 }  # fmt: skip
@@ -108,6 +129,12 @@ def _verb(element: ET.Element) -> Verb:
             return Pause(float(given.get("length", "1")))
         case "Redirect" if text:
             return Redirect(text, given.get("method", "POST"))
+        case "Dial" if len(element) == 1 and element[0].tag in ("Number", "Sip"):
+            to = (element[0].text or "").strip()
+            _attributes(element[0])
+            return Dial(to, given.get("action", ""), given.get("callerId", ""), float(given.get("timeout", "30")))
+        case "Play" if given.get("digits"):
+            return Keys(given["digits"])
         case "Reject":
             return Reject(given.get("reason", "rejected"))
         case "Hangup":
