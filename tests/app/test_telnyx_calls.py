@@ -17,6 +17,7 @@ from tandem.simulators.openai import OpenAISimulator
 from tandem.simulators.phone import At, BargeIn, Turn, WhenQuiet
 from tandem.simulators.plan import CallEvent
 from tandem.simulators.telnyx import Exchange
+from tandem.simulators.telnyx_documents import obey_documents
 from tandem.simulators.telnyx_line import Quirks
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_24K
@@ -69,7 +70,7 @@ async def test_each_side_hears_the_other_and_not_itself(name: str) -> None:
         ) as here,
     ):
         leg = here.exchange.leg(here.plan(way, audio=[Turn(hum(1000, 1000), At(1_300))], hang_up=At(3_300)))
-        await (leg.ring() if way == EVENTS else leg.obey_documents())
+        await (leg.ring() if way == EVENTS else obey_documents(leg))
         assert leg.problems == []
         session = await provider.session(1)
         began = MULAW_8K.size(leg.lines[0].conversation.first_audio_ms or 0)

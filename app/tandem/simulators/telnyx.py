@@ -28,6 +28,7 @@ from tandem.simulators.api_server import ApiAnswer, ApiRequest, RestServer
 from tandem.simulators.line import Recording
 from tandem.simulators.plan import CallEvent, CallPlan, CallReport, OnEvent
 from tandem.simulators.telnyx_api import CallState, TelnyxApiEngine, described, refusal
+from tandem.simulators.telnyx_documents import obey_documents
 from tandem.simulators.telnyx_http import DEMO_SEED, USER_AGENT, WEBHOOK_SECONDS, Webhooks, public_key
 from tandem.simulators.telnyx_leg import Leg, new_call, order_of
 from tandem.simulators.telnyx_line import Quirks
@@ -252,7 +253,7 @@ class Exchange:
 async def _run(leg: Leg) -> None:
     """The call, to its end: by TeXML where its URL ends in `/voice`, else by Call Control."""
     if leg.plan.url.endswith("/voice"):
-        await leg.obey_documents()
+        await obey_documents(leg)
     else:
         await leg.ring()
 

@@ -21,17 +21,7 @@ from tandem.simulators.telnyx_api import CallState, Command, SimulatedCall
 from tandem.simulators.telnyx_http import USER_AGENT, Webhooks, reach
 from tandem.simulators.telnyx_line import Identity, Order, Quirks, telnyx_line
 from tandem.simulators.telnyx_texml import (
-    Connect,
     Dial,
-    Hangup,
-    Keys,
-    Pause,
-    Redirect,
-    Reject,
-    Say,
-    TexmlError,
-    Verb,
-    parse_texml,
 )
 
 FIRST_COMMAND_SECONDS: Final = 10.0
@@ -77,24 +67,26 @@ class Leg:
     ended_by: EndedBy | None = None
     close_code: int | None = None
     upgrade_ms: float | None = None
-    _hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """The call is over, whatever its stream does."""
     _stream_stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _commanded: asyncio.Event = field(default_factory=asyncio.Event)
     _began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-    _ended: float = 0.0
+    ended: float = 0.0
+    """When, on the loop's clock."""
     _offset: float = 0.0
     _stream_id: str = ""
     _work: list[asyncio.Task[None]] = field(default_factory=list)
-    _document: str = ""
+    document: str = ""
     """One that the server gave the call out of turn."""
-    _documents: int = 0
+    documents: int = 0
     """TeXML documents so far; none where Call Control is spoken."""
 
     # --- Call Control -----------------------------------------------------------------------------
 
     async def ring(self) -> None:
         """An incoming call of a Voice API application, to its end."""
-        self._tell("dialling", self.plan.url)
+        self.tell("dialling", self.plan.url)
         status = await self.event("call.initiated", direction="incoming", state="parked", **_numbers(self.call))
         if not 200 <= status < 300:
             self.problem(f"the webhook was answered {status or 'not at all'}")
@@ -123,11 +115,11 @@ class Leg:
         match command.action:
             case "answer":
                 self.call.state = CallState.ANSWERED
-                self._tell("answered")
+                self.tell("answered")
                 self._go(self.event("call.answered", state="answered", **_numbers(self.call)))
             case "reject":
                 self.result = "busy"
-                self._tell("rejected", str(body["cause"]))
+                self.tell("rejected", str(body["cause"]))
                 self._go(self.end("call_rejected", "callee"))
             case "hangup":
                 self._go(self.end("normal_clearing", "callee"))
@@ -143,16 +135,16 @@ class Leg:
             case "transfer":
                 self.transfer(self, body)
             case "update" if "Texml" in body:
-                self._document = str(body["Texml"])
+                self.document = str(body["Texml"])
                 self._stream_stopped.set()
             case "update":
-                self._hung_up.set()
+                self.hung_up.set()
             case _:
                 raise AssertionError(f"the API takes no {command.action}")
 
     async def _speak(self, text: str) -> None:
         self.said.append(text)
-        self._tell("said", text)
+        self.tell("said", text)
         await self.event("call.speak.started")
         await self.event("call.speak.ended", status="completed")
 
@@ -173,7 +165,7 @@ class Leg:
         url = call.webhook_url or self.plan.url
         status = await self.webhooks.tell(url, self.plan.via, event_type, payload)
         self.events.append((event_type, status))
-        self._tell("callback", f"{event_type}: {status or 'no answer'}")
+        self.tell("callback", f"{event_type}: {status or 'no answer'}")
         return status
 
     async def bridged(self) -> None:
@@ -184,16 +176,16 @@ class Leg:
         """The leg is over, for this reason; once."""
         if self.call.state is CallState.ENDED:
             return
-        if self._documents:
-            self._hung_up.set()  # whoever obeys the documents sees to the rest
+        if self.documents:
+            self.hung_up.set()  # whoever obeys the documents sees to the rest
             return
         self.call.state = CallState.ENDED
-        self._ended = asyncio.get_running_loop().time()
-        self._hung_up.set()
+        self.ended = asyncio.get_running_loop().time()
+        self.hung_up.set()
         self._commanded.set()
         status = {"hangup_cause": cause, "hangup_source": source, "sip_hangup_cause": "200", "state": "hangup"}
         await self.event("call.hangup", **status, **_numbers(self.call))
-        self._tell("ended", self.result)
+        self.tell("ended", self.result)
         self.over.set()
 
     # --- the stream -------------------------------------------------------------------------------
@@ -217,7 +209,7 @@ class Leg:
         """Our socket is closed, and that is not the end of the call here: a command has to come."""
         try:
             async with asyncio.timeout(SILENT_SECONDS):
-                await self._hung_up.wait()
+                await self.hung_up.wait()
         except TimeoutError:
             self.problem("the stream was closed and the call left up: the caller hears nothing")
             await self.end("timeout", "unknown")
@@ -235,7 +227,7 @@ class Leg:
             return None
         loop = asyncio.get_running_loop()
         self.upgrade_ms = (loop.time() - self.webhooks.answered_at) * 1000
-        self._tell("stream", self._stream_id)
+        self.tell("stream", self._stream_id)
         self._go(self._stream_event("started", order, status_callback))
         turns = [Turn(plan.audio, At(0))] if isinstance(plan.audio, bytes) else plan.audio
         caller = Caller([] if self.lines else turns, plan.hang_up)  # a second stream: all was said on the first
@@ -254,7 +246,7 @@ class Leg:
         self.problems += line.errors
         if self.ended_by == "server" and self.close_code not in INTENDED:
             self.problem(f"the server closed the stream: {self.close_code} {socket.close_reason}".rstrip())
-        self._tell("stream-ended", f"by {self.ended_by}")
+        self.tell("stream-ended", f"by {self.ended_by}")
         self._go(self._stream_event("stopped", order, status_callback))
         return self.ended_by
 
@@ -263,7 +255,7 @@ class Leg:
         stream.hung_up = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             watches = [
-                tasks.create_task(_pass_on(event, stream.hung_up)) for event in (self._hung_up, self._stream_stopped)
+                tasks.create_task(_pass_on(event, stream.hung_up)) for event in (self.hung_up, self._stream_stopped)
             ]
             try:
                 return await stream.run()
@@ -274,7 +266,7 @@ class Leg:
     async def _stream_event(self, what: str, order: Order, status_callback: str, problem: str = "") -> None:
         if status_callback:
             fields = {"StreamSid": self._stream_id, "StreamEvent": f"stream-{what}", "Timestamp": _now()}
-            await self._callback(status_callback, {**fields, **({"StreamError": problem} if problem else {})})
+            await self.callback(status_callback, {**fields, **({"StreamError": problem} if problem else {})})
             return
         extra: dict[str, Any] = {"stream_url": order.url}
         if what == "failed":
@@ -285,76 +277,18 @@ class Leg:
 
     # --- TeXML ------------------------------------------------------------------------------------
 
-    async def obey_documents(self) -> None:
-        """An incoming call of a TeXML application, to its end."""
-        self._tell("dialling", self.plan.url)
-        try:
-            await self._obey(await self._ask(self.plan.url, self.plan.method))
-        except TexmlError as error:
-            self.problem(str(error))
-            self.result = "failed"
-        self.call.state = CallState.ENDED
-        self._ended = asyncio.get_running_loop().time()
-        status = {"completed": "completed", "busy": "busy", "failed": "failed"}[self.result]
-        if self.plan.status_url:
-            fields = {"CallStatus": status, "CallbackSource": "call-progress-events", "HangupCause": "normal_clearing"}
-            await self._callback(self.plan.status_url, fields)
-        self._tell("ended", self.result)
-        self.over.set()
-        await self.settled()
-
-    async def _ask(self, url: str, method: str, **extra: str) -> list[Verb]:
-        self._documents += 1
-        if self._documents > MOST_DOCUMENTS:
-            raise TexmlError(f"more than {MOST_DOCUMENTS} documents in one call")
-        response = await self.webhooks.form(method, url, self.plan.via, {**self._fields(), **extra})
-        if response is None:
-            raise TexmlError("no answer")
-        return parse_texml(response.status_code, response.headers.get("content-type", ""), response.content)
-
-    async def _obey(self, verbs: list[Verb]) -> None:
-        while verbs:
-            verb = verbs.pop(0)
-            match verb:
-                case Reject():
-                    self.result = "busy"
-                    self._tell("rejected", verb.reason)
-                    return
-                case Hangup():
-                    return
-                case Say():
-                    self.said.append(verb.text)
-                    self._tell("said", verb.text)
-                case Pause():
-                    await asyncio.sleep(verb.seconds)
-                case Keys():
-                    self.digits += verb.digits
-                case Dial():
-                    verbs = await self._ask(verb.action, "POST", DialCallStatus=await self.dial(self, verb))
-                case Redirect():
-                    verbs = await self._ask(verb.url, verb.method)
-                case Connect():
-                    if self.call.state is CallState.PARKED:
-                        self.call.state = CallState.ANSWERED
-                        self._tell("answered")
-                    await self.stream(verb.order, verb.status_callback or self.plan.status_url)
-                    if self._document:
-                        verbs = parse_texml(200, "text/xml", self._document.encode())
-                        self._document = ""
-                        continue
-                    if self.ended_by in ("caller", "limit", "fault") or self._hung_up.is_set():
-                        return
-
-    async def _callback(self, url: str, fields: Mapping[str, str]) -> None:
-        response = await self.webhooks.form("POST", url, self.plan.via, {**self._fields(), **fields})
+    async def callback(self, url: str, fields: Mapping[str, str]) -> None:
+        """Tell a TeXML application's callback URL."""
+        response = await self.webhooks.form("POST", url, self.plan.via, {**self.fields(), **fields})
         status = 0 if response is None else response.status_code
         what = fields.get("StreamEvent") or fields.get("CallStatus", "")
         self.events.append((what, status))
-        self._tell("callback", f"{what}: {status or 'no answer'}")
+        self.tell("callback", f"{what}: {status or 'no answer'}")
         if not 200 <= status < 300:
             self.problem(f"callback {what} was answered {status or 'not at all'}")
 
-    def _fields(self) -> dict[str, str]:
+    def fields(self) -> dict[str, str]:
+        """What every TeXML request of the call says."""
         call = self.call
         return {
             "AccountSid": self.user_id,
@@ -377,7 +311,7 @@ class Leg:
             call_sid=self.call.call_control_id,
             result=self.result,
             ended_by=self.ended_by,
-            seconds=(self._ended or asyncio.get_running_loop().time()) - self._began,
+            seconds=(self.ended or asyncio.get_running_loop().time()) - self._began,
             webhook_ms=self.webhooks.first_ms,
             upgrade_ms=self.upgrade_ms,
             close_code=self.close_code,
@@ -390,9 +324,10 @@ class Leg:
     def problem(self, words: str) -> None:
         """Something that a person would have to look into."""
         self.problems.append(words)
-        self._tell("problem", words)
+        self.tell("problem", words)
 
-    def _tell(self, kind: EventKind, detail: str = "") -> None:
+    def tell(self, kind: EventKind, detail: str = "") -> None:
+        """Whoever watches the call."""
         at = (asyncio.get_running_loop().time() - self._began) * 1000
         self.on_event(CallEvent(at, kind, detail))
 
