@@ -36,6 +36,7 @@ from tandem_providers.errors import (
     RateLimitedError,
 )
 from tandem_providers.events import Event, SessionReady
+from tandem_providers.provider import Opening
 
 HTTP_SECONDS: Final = 10.0
 
@@ -97,11 +98,12 @@ async def provider(settings: Settings, choice: Choice) -> Finding:
             ready.append(event)
 
     voice = build(choice)
+    opening = Opening(greeting=settings.greeting)
     began = time.monotonic()
     try:
         async with (
             asyncio.timeout(settings.connect_seconds),
-            voice.connect(process_config(settings), note, leg=MULAW_8K) as session,
+            voice.connect(process_config(settings), note, leg=MULAW_8K, opening=opening) as session,
         ):
             took = (time.monotonic() - began) * 1000
             formats = f"{session.input_format} in, {session.output_format} out"

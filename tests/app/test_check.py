@@ -14,6 +14,7 @@ import pytest
 from tandem import check, demo
 from tandem.screen import Screen
 from tandem.settings import Settings, TwilioAccount, load
+from tandem.simulators.elevenlabs import ElevenLabsSimulator
 from tandem.simulators.openai import OpenAISimulator
 
 SID = "AC" + "1a" * 16
@@ -138,6 +139,15 @@ ACCOUNT = f"/2010-04-01/Accounts/{SID}"
 async def twilio(answers: Answers) -> list[check.Finding]:
     async with web(answers) as api:
         return await check.twilio(TwilioAccount(SID, "t0ken", api), "https://voice.example.com")
+
+
+async def test_a_greeting_that_an_agent_may_not_be_given_is_found() -> None:
+    async with ElevenLabsSimulator(overrides=()) as simulator:
+        agent = {"ELEVENLABS_API_KEY": "sk", "ELEVENLABS_AGENT_ID": "a", "ELEVENLABS_URL": simulator.url}
+        assert (await shown(settings(**agent)))[0] == 0
+        status, text = await shown(settings(GREETING="Welcome.", **agent))
+    assert status == 1
+    assert "Override for field 'first_message' is not allowed by config." in text
 
 
 async def test_a_number_that_leads_here_is_found_and_not_shown() -> None:
