@@ -84,6 +84,7 @@ def capabilities(options: DeepgramOptions, name: str = "deepgram") -> Capabiliti
         hears_turns=True,
         seeds=not plan.stored,
         transcribes=True,
+        speaks_while_it_waits=False,
     )
 
 

@@ -93,6 +93,7 @@ def capabilities(options: ElevenLabsOptions, name: str = "elevenlabs") -> Capabi
         hears_turns=True,
         seeds=True,
         transcribes=True,
+        speaks_while_it_waits=False,
     )
 
 

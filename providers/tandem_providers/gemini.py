@@ -97,6 +97,7 @@ class GeminiProtocol:
             capabilities(options, name),
             hears_turns=plan.hears_turns,
             transcribes=plan.writes_input,
+            speaks_while_it_waits=not any(plan.blocking.values()),
             max_session_seconds=plan.max_seconds,
         )
         self._dial = dial(options, name, alpha=plan.alpha)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp_play import SHOP
 from servers import CALLED, CALLER, Stream, Tandem, eventually, log_lines, tandem
 from sounds import speech
 from tool_play import SECRET, Answer, Service, service, tool, tools_file
@@ -179,6 +181,13 @@ async def test_no_secret_of_a_tool_is_ever_logged(tmp_path: Path) -> None:
     assert lines
     assert "planted" not in json.dumps(lines)
     assert CALLER not in json.dumps(lines)
+
+
+async def test_a_tool_of_an_mcp_server_answers_and_the_agent_speaks_the_result(tmp_path: Path) -> None:
+    env = {"MCP_SERVERS": f"shop={sys.executable} {SHOP}"}
+    async with call(tmp_path, FunctionCall("with_dots_and_more"), env=env) as here:
+        await here.says("Here is what I found: odd")
+        assert here.outputs() == ["odd"]
 
 
 # --- what an agent may do with its call -------------------------------------------------------------------------------

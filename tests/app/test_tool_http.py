@@ -21,8 +21,8 @@ from tandem.tools.web import Guard, Web
 from tandem_providers.config import FunctionDeclaration
 
 
-def of(**identity: str) -> Bridge:
-    return cast(Bridge, SimpleNamespace(identity=Identity(**{"session": "our-id", **identity})))
+def of(call_id: str = "", caller: str = "") -> Bridge:
+    return cast(Bridge, SimpleNamespace(identity=Identity("our-id", call_id, caller=caller)))
 
 
 @asynccontextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from tool_play import tool, tools_file
@@ -42,7 +44,7 @@ def test_a_file_and_what_providers_are_asked_for(tmp_path: Path) -> None:
     config = process_config(found)
     assert [function.name for function in config.functions] == ["hang_up", "transfer_call", "opening_hours"]
     assert config.on_function_call is not None
-    trial = config.on_function_call("opening_hours", {})
+    trial = cast(Coroutine[Any, Any, object], config.on_function_call("opening_hours", {}))
     assert asyncio.run(trial) == {"error": "failed", "message": "There is no call."}
     assert found.tools.targets == {"sales": "+15550001111", "front desk": "sip:desk@example.com"}
     assert {"planted-tools", "Bearer planted-header"} <= set(found.secret_values())

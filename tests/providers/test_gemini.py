@@ -102,6 +102,14 @@ def test_formats_and_what_it_can_do() -> None:
     assert made.capabilities.max_session_seconds == 900
 
 
+@pytest.mark.parametrize(("behavior", "speaks"), [("BLOCKING", False), ("NON_BLOCKING", True)])
+def test_a_model_that_waits_for_a_function_says_nothing_meanwhile(behavior: str, speaks: bool) -> None:
+    config = ProcessConfig(functions=[FunctionDeclaration("f")], extensions={"function_behavior": behavior})
+    options = GeminiOptions(api_key="k", model="gemini-2.5-flash-native-audio-preview-12-2025")
+    assert GeminiProtocol(options, config, PCM16_24K, "gemini").capabilities.speaks_while_it_waits is speaks
+    assert GeminiProtocol(options, ProcessConfig(), PCM16_24K, "gemini").capabilities.speaks_while_it_waits
+
+
 def test_names_of_two_sessions_never_meet() -> None:
     names = set()
     for _ in range(2):

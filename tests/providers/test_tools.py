@@ -192,6 +192,26 @@ async def test_a_deadline_is_kept_and_a_late_result_is_dropped(kind: str) -> Non
         assert [result.call_id for result in answers.results] == ["c1", "c2"]
 
 
+async def test_a_function_may_have_a_deadline_of_its_own() -> None:
+    answers = Answers()
+    never = asyncio.Event()
+
+    async def function(*_: Any) -> None:
+        await never.wait()
+
+    config = ProcessConfig(
+        functions=[FunctionDeclaration("f"), FunctionDeclaration("g", seconds=0.02)], on_function_call=function
+    )
+    async with owned_tasks() as start:
+        tools = ToolRunner(config, start, answers.reply, answers.warnings.append, seconds=60.0)
+        tools.start(call(name="f", call_id="c1"))
+        tools.start(call(name="g", call_id="c2"))
+        assert await answers.error() == "timeout"
+        assert answers.results[0].call_id == "c2"
+        assert tools.running == 1
+        tools.close()
+
+
 @pytest.mark.parametrize(
     ("kind", "error"),
     [*(("plain", error) for error in (ValueError, KeyError, StopIteration, SystemExit)), ("async", ValueError)],

@@ -38,6 +38,24 @@ class PrivateAddress(httpx.ConnectError):
     """The name leads into somebody's own network."""
 
 
+async def reachable(host: str, port: int, resolve: Resolve, *, allow_private: bool) -> list[str]:
+    """The addresses of a name that may be connected to. If one of them may not, then none.
+
+    Raises:
+        httpx.ConnectError: there are none.
+        PrivateAddress: they are not for others to reach.
+    """
+    try:
+        found = await resolve(host, port)
+    except OSError as error:
+        raise httpx.ConnectError(f"the name can not be resolved: {error.strerror or type(error).__name__}") from None
+    except UnicodeError:
+        raise httpx.ConnectError("the name can not be resolved: it is none") from None
+    if not allow_private and not all(is_public(address) for address in found):
+        raise PrivateAddress("leads to a private address")
+    return found[:ADDRESSES]
+
+
 class Guard(httpx.AsyncBaseTransport):
     """A transport that only goes where it may. Each host has connections of its own: one that was opened to a name is
     never used for another that has the same address."""
@@ -56,7 +74,7 @@ class Guard(httpx.AsyncBaseTransport):
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
         transport = self._transport(host)
         failure: httpx.ConnectError | httpx.ConnectTimeout = httpx.ConnectError("the name has no address")
-        for address in await self._addresses(host, port):
+        for address in await reachable(host, port, self._resolve, allow_private=self._allow_private):
             pinned = httpx.Request(
                 request.method,
                 request.url.copy_with(host=address),
@@ -69,19 +87,6 @@ class Guard(httpx.AsyncBaseTransport):
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 failure = error
         raise failure
-
-    async def _addresses(self, host: str, port: int) -> list[str]:
-        try:
-            found = await self._resolve(host, port)
-        except OSError as error:
-            raise httpx.ConnectError(
-                f"the name can not be resolved: {error.strerror or type(error).__name__}"
-            ) from None
-        except UnicodeError:
-            raise httpx.ConnectError("the name can not be resolved: it is none") from None
-        if not self._allow_private and not all(is_public(address) for address in found):
-            raise PrivateAddress("leads to a private address")
-        return found[:ADDRESSES]
 
     def _transport(self, host: str) -> httpx.AsyncHTTPTransport:
         if host not in self._hosts:
