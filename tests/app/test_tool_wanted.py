@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, cast
@@ -94,3 +96,17 @@ def test_a_file_must_not_take_a_name_of_ours(tmp_path: Path) -> None:
     told = problems(TOOLS_FILE=path, TOOLS_SECRET="x", BUILTIN_TOOLS="hang_up", PROVIDERS="echo")
     assert "TOOLS_FILE: hang_up is the name of a built-in tool that is on" in told
     assert settings(TOOLS_FILE=path, TOOLS_SECRET="x", PROVIDERS="echo").tools
+
+
+def test_without_its_package_mcp_is_refused_with_what_to_do() -> None:
+    program = """
+import sys
+sys.modules["mcp"] = None
+from tandem.settings import SettingsError, load
+try:
+    load({"PROVIDERS": "echo", "MCP_SERVERS": "a=https://mcp.example/"}, None)
+except SettingsError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "MCP_SERVERS: needs the package mcp; install it with: pip install 'tandem[mcp]'\n"

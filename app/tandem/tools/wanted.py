@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -70,6 +71,8 @@ def wanted_tools(settings: Settings, environ: Mapping[str, str], problems: list[
         from tandem.tools.mcp_config import read_servers
 
         mcp = read_servers(servers, environ, allow_private=settings.tools_allow_private, problems=problems)
+        if find_spec("mcp") is None:
+            problems.append("MCP_SERVERS: needs the package mcp; install it with: pip install 'tandem[mcp]'")
     builtin = _builtin(settings.builtin_tools, problems)
     targets = _targets(settings.transfer_targets, problems)
     if "transfer_call" in builtin and not settings.transfer_targets:
