@@ -260,6 +260,7 @@ class Conversation:
             asyncio.get_running_loop().time(),
             attempt_seconds=self._client.attempt_seconds,
             total_seconds=seconds,
+            insists=self._gone is not None,
         )
 
     async def _open(self, plan: Plan) -> _Holding | None:
@@ -417,11 +418,15 @@ class Conversation:
         self._changed.set()
 
     def _mourn(self, error: ProviderError, now: float) -> None:
-        """A session that died tells the others something about its provider."""
+        """A session that died of what lasts tells the others something about its provider.
+
+        A connection that broke does not: many break at once when a proxy restarts, and all may be back the next moment.
+        Whether that is so the next attempt will tell.
+        """
         if self._holding is not None:
             index = self._holding.index
-            self._client.breakers[index].failed(None, error, now, random.random())
             if not error.retryable:
+                self._client.breakers[index].failed(None, error, now, random.random())
                 # What it refused once in this conversation it may refuse again: the others come first from now on.
                 self._order = [*(other for other in self._order if other != index), index]
 

@@ -41,6 +41,8 @@ LONGEST_PAUSE: Final = 1.0
 """While others are left. When none is, a longer `retry_after` is waited for as long as it fits the budget."""
 LEAST_SECONDS: Final = 0.25
 """An attempt with less time than this is not worth making."""
+INSISTS_SECONDS: Final = (1.0, 1.5)
+"""After so long a conversation that would end otherwise tries once more: a blip is over by then."""
 
 
 class Pass:
@@ -63,6 +65,8 @@ class Breaker:
         self._credit = RETRY_CREDIT
         self.reason = ""
         """Why it is open."""
+        self.lasting = False
+        """That does not get better by itself."""
 
     def state(self, now: float) -> Literal["closed", "open", "half-open"]:
         if self._open_until is None:
@@ -107,9 +111,9 @@ class Breaker:
         if isinstance(error, InvalidConfigError | SessionClosedError):
             return  # says more about what was asked than about the provider
         if isinstance(error, AuthenticationFailedError):
-            self._open(now + AUTH_SECONDS, "its key was refused")
+            self._open(now + AUTH_SECONDS, "its key was refused", lasting=True)
         elif isinstance(error, RateLimitedError) and error.exhausted:
-            self._open(now + QUOTA_SECONDS, "its quota is exhausted")
+            self._open(now + QUOTA_SECONDS, "its quota is exhausted", lasting=True)
         elif self._open_until is None or probed:
             self._results.append((now, True))
             if probed or self._fails_too_often(now):
@@ -120,9 +124,9 @@ class Breaker:
         if leave is self._probe:
             self._probe = None
 
-    def _open(self, until: float, reason: str) -> None:
+    def _open(self, until: float, reason: str, *, lasting: bool = False) -> None:
         self._open_until = until if self._open_until is None else max(until, self._open_until)
-        self.reason = reason
+        self.reason, self.lasting = reason, lasting
 
     def _fails_too_often(self, now: float) -> bool:
         return sum(failed and at > now - WINDOW_SECONDS for at, failed in self._results) >= FAILURES
@@ -146,8 +150,9 @@ class Attempt:
 class Plan:
     """One call's way through its providers.
 
-    `next` says what to try; then exactly one of `succeeded`, `failed`, `abandoned` tells how that went. `skipped` holds
-    those that were passed over since the last `next`.
+    `next` says what to try; then exactly one of `succeeded`, `failed`, `abandoned` tells how that went. One that
+    `insists`, for a conversation that would be cut short, tries the first provider that may be back by now when nobody
+    else is left: at once if all were to be left alone, and once more a moment later.
     """
 
     def __init__(
@@ -158,6 +163,7 @@ class Plan:
         *,
         attempt_seconds: float,
         total_seconds: float,
+        insists: bool = False,
     ) -> None:
         self._names = names
         self._breakers = breakers
@@ -166,6 +172,11 @@ class Plan:
         self._index = 0
         self._retry: tuple[float, Pass] | None = None
         self._retried = False
+        self._insists = insists
+        self._hopeful: list[int] = []
+        """Whose failure may pass, in order."""
+        self._tried = False
+        self._jitter = 0.0
         self.goes_on = True
         """There is something to be tried now, beside whatever is under way."""
         self.errors: list[ProviderError] = []
@@ -182,7 +193,7 @@ class Plan:
             if leave is not None:
                 return self._attempt(now, 0.0, leave)
             self._index += 1
-        return None
+        return self._insist(now)
 
     def may_go_on(self, attempt: Attempt) -> bool:
         """Whether somebody is left to be tried beside this attempt."""
@@ -203,6 +214,8 @@ class Plan:
         """`began` is when the provider was first spoken to."""
         self.errors.append(error)
         self.goes_on = True
+        self._jitter = jitter
+        self._note(attempt.index, error.retryable)
         breaker = self._breakers[attempt.index]
         breaker.failed(attempt.leave, error, now, jitter)
         pause = None if self._retried or now - began > QUICK_SECONDS else self._pause(error, now, jitter)
@@ -225,14 +238,37 @@ class Plan:
         leave = breaker.admit(now)
         if leave is None:
             self._skip(f"left alone for a while: {breaker.reason}", "circuit_open")
+            self._note(self._index, not breaker.lasting)
         return leave
+
+    def _note(self, index: int, may_pass: bool) -> None:
+        if index in self._hopeful and not may_pass:
+            self._hopeful.remove(index)
+        elif index not in self._hopeful and may_pass:
+            self._hopeful.append(index)
+
+    def _insist(self, now: float) -> Attempt | None:
+        """Nobody is left, and the conversation ends unless one works after all."""
+        if not self._insists or not self._hopeful:
+            return None
+        wait = 0.0
+        if self._tried:
+            self._insists = False
+            shortest, longest = INSISTS_SECONDS
+            wait = shortest + (longest - shortest) * self._jitter
+        if self._deadline - now - wait < LEAST_SECONDS:
+            return None
+        self._retried = True
+        index = min(self._hopeful)
+        return self._attempt(now, wait, self._breakers[index].admit(now) or Pass(), index)
 
     def _skip(self, message: str, code: str) -> None:
         self.errors.append(ProviderUnavailableError(message, provider=self._names[self._index], code=code))
 
-    def _attempt(self, now: float, wait: float, leave: Pass) -> Attempt:
+    def _attempt(self, now: float, wait: float, leave: Pass, index: int | None = None) -> Attempt:
+        self._tried = True
         seconds = min(self._attempt_seconds, self._deadline - now - wait)
-        return Attempt(self._index, wait, seconds, leave)
+        return Attempt(self._index if index is None else index, wait, seconds, leave)
 
     def _pause(self, error: ProviderError, now: float, jitter: float) -> float | None:
         """How long to wait before trying the same one again; None when that is not to be."""

@@ -6,7 +6,7 @@ import asyncio
 import time
 from array import array
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -325,17 +325,45 @@ async def test_a_provider_that_dies_ends_the_session() -> None:
     assert not provider.session.told
 
 
-async def test_deaths_count_too() -> None:
+async def test_a_death_that_lasts_counts_for_all() -> None:
     provider = FakeProvider("first")
     client = Client(provider, recovers=False)
-    for _ in range(FAILURES):
-        async with call(client) as (session, _):
-            await session.ready()
-            provider.session.end(BROKEN)
-            await turns(10)
+    async with call(client) as (session, _):
+        await session.ready()
+        provider.session.end(DENIED)
     async with call(client) as (session, _):
         with pytest.raises(ProviderUnavailableError, match="left alone"):
             await session.ready()
+
+
+async def test_r05_a_blip_that_breaks_fifty_connections_ends_no_call() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    client = Client(provider)
+    async with AsyncExitStack() as stack:
+        calls = []
+        for _ in range(50):
+            session, events = await stack.enter_async_context(call(client))
+            await session.ready()
+            calls.append(events)
+        for fake in list(provider.sessions):
+            fake.end(BROKEN)
+        for events in calls:
+            await events.until(SessionReady, 2)
+        assert client.breakers[0].state(asyncio.get_running_loop().time()) == "closed"
+
+
+async def test_r05_a_call_that_was_up_tries_a_provider_that_new_calls_leave_alone() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    client = Client(provider)
+    async with call(client) as (session, events):
+        await session.ready()
+        for _ in range(FAILURES):
+            client.breakers[0].failed(None, BROKEN, asyncio.get_running_loop().time(), 0.5)
+        async with call(client) as (new, _):
+            with pytest.raises(ProviderUnavailableError, match="left alone"):
+                await new.ready()
+        provider.session.end(BROKEN)
+        await events.until(SessionReady, 2)
 
 
 async def test_a_provider_that_dies_while_it_is_told_what_was_kept() -> None:

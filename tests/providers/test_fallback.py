@@ -22,6 +22,7 @@ from tandem_providers.errors import (
 from tandem_providers.fallback import (
     AUTH_SECONDS,
     FAILURES,
+    INSISTS_SECONDS,
     LEAST_SECONDS,
     QUOTA_SECONDS,
     Attempt,
@@ -279,6 +280,41 @@ def test_an_open_one_is_passed_over_and_that_is_said() -> None:
     plan = plan_of(opened(), opened())
     assert plan.next(0.0) is None
     assert len(plan.errors) == 2
+
+
+def insisting(*breakers: Breaker) -> Plan:
+    names = [f"p{index}" for index in range(len(breakers))]
+    return Plan(names, breakers, 0.0, attempt_seconds=5.0, total_seconds=8.0, insists=True)
+
+
+def test_one_that_insists_tries_the_first_that_may_be_back_though_all_are_open() -> None:
+    refused, resting = Breaker(), opened()
+    refused.failed(None, AuthenticationFailedError("key"), 0.0, 0.0)
+    plan = insisting(refused, resting, opened())
+    anyway = must(plan.next(0.0))
+    assert (anyway.index, anyway.wait) == (1, 0.0)
+    plan.failed(anyway, DOWN, began=0.0, now=0.1, jitter=0.0)
+    again = must(plan.next(0.1))
+    assert (again.index, again.wait) == (1, INSISTS_SECONDS[0])
+    plan.failed(again, DOWN, began=1.1, now=1.2, jitter=0.0)
+    assert plan.next(1.2) is None
+    plan = insisting(opened())
+    plan.succeeded(must(plan.next(0.0)), 0.1)
+    assert insisting(refused).next(0.0) is None, "a refused key is not asked again"
+
+
+def test_one_that_insists_outlasts_a_blip_of_a_second() -> None:
+    breaker = Breaker()
+    plan = insisting(breaker)
+    plan.failed(must(plan.next(0.0)), DOWN, began=0.0, now=0.1, jitter=0.5)
+    plan.failed(must(plan.next(0.1)), DOWN, began=0.4, now=0.4, jitter=0.5)
+    again = must(plan.next(0.4))
+    assert again.wait == pytest.approx(1.25)
+    plan.failed(again, AuthenticationFailedError("key"), began=1.7, now=1.7, jitter=0.5)
+    assert plan.next(1.7) is None
+    plan = insisting(Breaker())
+    plan.failed(must(plan.next(0.0)), DOWN, began=0.0, now=7.0, jitter=0.5)
+    assert plan.next(7.0) is None, "there is no time left for it"
 
 
 def test_one_error_for_all() -> None:
