@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from fastapi import FastAPI, WebSocket
 
@@ -14,6 +15,7 @@ from tandem.bridge import Bridge, Identity
 from tandem.carriers.events import Started
 from tandem.carriers.table import CarrierKind
 from tandem.media_socket import take_over
+from tandem.reception import Caller, Reception
 from tandem.rest.port import CarrierApi
 from tandem.settings import Settings
 from tandem.switchboard import Refusal, Switchboard
@@ -40,21 +42,31 @@ def api_of(app: FastAPI, carrier: CarrierKind) -> CarrierApi | None:
     return apis.get(carrier.name)
 
 
-def take_in(app: FastAPI, carrier: CarrierKind, call: IncomingCall, api: CarrierApi | None = None) -> Bridge | Refusal:
+async def take_in(
+    app: FastAPI, carrier: CarrierKind, call: IncomingCall, api: CarrierApi | None = None
+) -> Bridge | Refusal:
     """Admit a call and begin to open its provider; a carrier that asks again gets the same bridge. `api` controls it,
     where that is not what the carrier's other calls have."""
     board: Switchboard = app.state.switchboard
     bridge = board.by_call(call.call_id)
     if bridge is not None:
         return bridge
-    refusal = board.refuse()
-    if refusal is not None:
+    refusal, agent = board.refuse(), None
+    if refusal is None:
+        reception: Reception = app.state.reception
+        with board.expecting():
+            agent = await reception.agent_for(Caller(carrier.name, call.call_id, call.caller, call.called))
+        if (bridge := board.by_call(call.call_id)) is not None:
+            return bridge  # the carrier has asked again meanwhile
+    if agent is None:
+        refusal = refusal or Refusal.UNWANTED
         app.state.metrics.calls_refused.labels(refusal.value).inc()
         log.warning("call refused", call_id=call.call_id, carrier=carrier.name, reason=refusal.value)
         return refusal
     identity = Identity(secrets.token_hex(16), call.call_id, call.account_id, call.caller, call.called)
-    log.info("call", call_id=call.call_id, carrier=carrier.name, caller=logs.Private(call.caller))
-    return board.open(carrier, identity, lambda start: _is_call(start, identity), api or api_of(app, carrier))
+    log.info("call", call_id=call.call_id, carrier=carrier.name, caller=logs.Private(call.caller), agent=agent.name)
+    accepts = partial(_is_call, identity=identity)
+    return board.open(carrier, identity, accepts, api or api_of(app, carrier), agent=agent)
 
 
 def stream_url(settings: Settings, bridge: Bridge) -> str:

@@ -24,12 +24,13 @@ from tandem.drain import drain_on_signals
 from tandem.http_limits import BodyLimit
 from tandem.operator_routes import Desk
 from tandem.operator_routes import router as calls
+from tandem.reception import Reception, open_webhook
 from tandem.rest.table import open_apis
 from tandem.switchboard import Limits, Switchboard
 from tandem.tokens import SingleUse
 from tandem.tolls import Tolls, parse_allow
 from tandem.tools.opened import opened_tools
-from tandem.voices import build_client, process_config
+from tandem.voices import Clients, process_config
 from tandem_providers.tasks import owned_tasks
 
 
@@ -43,7 +44,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.telnyx = telnyx_control.Desk()
     app.state.plivo = plivo_routes.Desk()
     apis = app.state.apis = await asyncio.to_thread(open_apis, current)  # TLS contexts are read from files
-    client = build_client(current, counters)
+    clients = Clients(current, counters)
+    config = process_config(current)
+    webhook = await asyncio.to_thread(open_webhook, current)
+    app.state.reception = Reception(current.routes, clients, config, counters, webhook)
     app.state.desk = Desk(Tolls(parse_allow(current.outbound_allow), current.outbound_per_minute))
     limits = Limits(
         current.max_calls,
@@ -54,8 +58,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     )
     try:
         async with opened_tools(current.tools, counters) as toolbox, owned_tasks() as start:
-            board = Switchboard(client, process_config(current), limits, counters, start, current.origin)
-            app.state.toolbox, board.equip = toolbox, toolbox.equip
+            board = Switchboard(clients.of(), config, limits, counters, start, current.origin)
+            app.state.toolbox, board.equip, board.client_of = toolbox, toolbox.equip, clients.of
             app.state.switchboard = board
             app.state.start = start  # for work that a carrier's request starts and does not wait for
             start(metrics.watch_loop(counters), name="loop watch")
@@ -67,7 +71,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         for api in apis.values():
             await api.close()
-        await client.close()
+        await app.state.reception.close()
+        await clients.close()
 
 
 def create_app(with_settings: settings.Settings | None = None) -> FastAPI:

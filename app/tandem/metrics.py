@@ -45,6 +45,7 @@ class Metrics:
         self.calls_live = self._gauge("calls_live", "Calls that are up.")
         self.calls = self._counter("calls_total", "Calls that ended, by result.", "carrier", "result")
         self.calls_refused = self._counter("calls_refused_total", "Calls that were not taken.", "reason")
+        self.call_webhooks = self._counter("call_webhooks_total", "Questions to CALL_WEBHOOK_URL.", "outcome")
         self.provider_attempts = self._counter(
             "provider_attempts_total", "Attempts to open a provider's session.", "provider", "outcome"
         )

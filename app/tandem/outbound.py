@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from tandem import logs, plivo_routes, telnyx_routes
+from tandem import logs, plivo_routes, telnyx_control
 from tandem.agents import DEFAULT, Agent
 from tandem.bridge import Bridge
 from tandem.call_types import Outbound
@@ -48,7 +48,7 @@ def carriers_of(app: FastAPI) -> dict[str, CarrierKind]:
     settings: Settings = app.state.settings
     kinds: dict[str, CarrierKind] = {"twilio": TWILIO}
     if settings.telnyx is not None:
-        kinds["telnyx"] = telnyx_routes.carrier_of(settings.telnyx)
+        kinds["telnyx"] = telnyx_control.carrier_of(settings.telnyx)
     if settings.plivo is not None:
         kinds["plivo"] = plivo_routes.carrier_of(settings.plivo)
     return {name: kind for name, kind in kinds.items() if name in app.state.apis}

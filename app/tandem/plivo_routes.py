@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, WebSoc
 
 from tandem import logs
 from tandem.bridge import Bridge
-from tandem.call_types import Answered, EndReason, MachineFound
+from tandem.call_types import EndReason, MachineFound
 from tandem.carriers import plivo_webhook as webhook
 from tandem.carriers.plivo import content_type, traits
 from tandem.carriers.seen import Seen
@@ -70,15 +70,15 @@ async def voice(request: Request) -> Response:
     if "transfer" in asked:
         return _xml(_put_through(settings, asked))
     if placed is not None:
-        placed.tell(Answered())  # it is not asked before somebody has picked up
+        placed.answered()  # it is not asked before somebody has picked up
         return _xml(stream_of(settings, placed))
     if "session" in asked:
         log.warning("nobody here has placed this call, or has it any longer", call_id=call.call_id)
         return _xml(webhook.hangup())
-    return _xml(_take_in(app, verdict, call))
+    return _xml(await _take_in(app, verdict, call))
 
 
-def _take_in(app: FastAPI, verdict: webhook.Verdict, call: webhook.VoiceRequest) -> XmlAnswer:
+async def _take_in(app: FastAPI, verdict: webhook.Verdict, call: webhook.VoiceRequest) -> XmlAnswer:
     """What becomes of somebody who calls."""
     settings: Settings = app.state.settings
     account = _account(settings)
@@ -86,7 +86,7 @@ def _take_in(app: FastAPI, verdict: webhook.Verdict, call: webhook.VoiceRequest)
         log.warning("a call that was asked about before is over", call_id=call.call_id)
         return webhook.hangup()
     incoming = IncomingCall(call.call_id, account.auth_id if verdict.own else "", call.caller, call.called)
-    taken = take_in(app, carrier_of(account), incoming)
+    taken = await take_in(app, carrier_of(account), incoming)
     return webhook.busy() if isinstance(taken, Refusal) else stream_of(settings, taken)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Protocol, get_origin, get_type_hints, runtime_checkable
 
@@ -37,10 +37,18 @@ class Choice:
 
 
 def choose(
-    given: Mapping[str, str], kinds: Mapping[str, ProviderKind], problems: list[str], warnings: list[str]
+    given: Mapping[str, str],
+    kinds: Mapping[str, ProviderKind],
+    problems: list[str],
+    warnings: list[str],
+    more: Sequence[str] = (),
 ) -> list[Choice]:
-    """The providers of `PROVIDERS`, or every one with a key, or the embedded one. What is wrong goes to `problems`."""
+    """The providers of `PROVIDERS`, or every one with a key, or the embedded one; then those of the names in `more`.
+
+    What is wrong goes to `problems`.
+    """
     names = _named(given, kinds, problems) if "PROVIDERS" in given else _by_key(given, kinds)
+    names += [name for name in more if name not in names]
     choices = [_choice(name, given, kinds, problems) for name in names]
     used = {name.partition("@")[0] for name in names}
     read = variables_of({name: kinds[name] for name in used}, {})
@@ -153,6 +161,22 @@ def embedded_only(choices: tuple[Choice, ...]) -> bool:
     return bool(choices) and not any(needs_key(choice.kind) for choice in choices)
 
 
+def unknown_provider(name: str, kinds: Mapping[str, ProviderKind]) -> str:
+    """Why there is no provider of this name; empty when there is one."""
+    match = _NAME.fullmatch(name)
+    kind = match["kind"] if match else name
+    if match is not None and kind in kinds:
+        return ""
+    near = difflib.get_close_matches(kind, kinds, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"this version has no provider {name!r}; it has {', '.join(kinds)}{hint}"
+
+
+def default_names(given: Mapping[str, str], kinds: Mapping[str, ProviderKind]) -> list[str]:
+    """What `choose` chooses without being asked for more."""
+    return _named(given, kinds, []) if "PROVIDERS" in given else _by_key(given, kinds)
+
+
 def _listed(given: Mapping[str, str]) -> list[str]:
     return [name.strip().lower() for name in given.get("PROVIDERS", "").split(",") if name.strip()]
 
@@ -164,10 +188,8 @@ def _named(given: Mapping[str, str], kinds: Mapping[str, ProviderKind], problems
         kind = match["kind"] if match else name
         if name in names:
             problems.append(f"PROVIDERS: {name} is there twice; write {kind}@another for a second instance")
-        elif match is None or kind not in kinds:
-            near = difflib.get_close_matches(kind, kinds, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            problems.append(f"PROVIDERS: this version has no provider {name!r}; it has {', '.join(kinds)}{hint}")
+        elif problem := unknown_provider(name, kinds):
+            problems.append(f"PROVIDERS: {problem}")
         else:
             names.append(name)
     if not _listed(given):

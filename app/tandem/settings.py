@@ -24,15 +24,18 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, Valid
 from tandem import logs
 from tandem.carriers.telnyx import ByteOrder
 from tandem.carriers.telnyx_webhook import public_key
+from tandem.cast import fit_agents, providers_of, read_routes
 from tandem.providers_from_env import (
     Choice,
     choose,
+    default_names,
     embedded_only,
     fit,
     instance_prefixes,
     secret_variables,
     variables_of,
 )
+from tandem.routing import Routes
 from tandem.tolls import is_number, is_sip, parse_allow
 from tandem.tools.wanted import WantedTools, wanted_tools
 from tandem.voices import process_config
@@ -155,6 +158,20 @@ class Settings(BaseModel):
     plivo_signature_v2: bool = Field(
         False, description="true takes Plivo's old V2 signatures, too: they cover no parameter of a request."
     )
+    routes_file: str = Field(
+        "",
+        description="File (TOML, or YAML when it is called so) that says which agent answers which called number.",
+    )
+    call_webhook_url: str = Field(
+        "",
+        description="Asked before a call is answered: who shall answer it, and whether. Its word is above the file's.",
+    )
+    call_webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Signs the questions to CALL_WEBHOOK_URL (HMAC-SHA256)."
+    )
+    call_webhook_allow_private: bool = Field(
+        False, description="true asks CALL_WEBHOOK_URL even when its address is private, such as of this machine."
+    )
     outbound_from: str = Field("", description="Our number that is shown to whoever is called (POST /calls).")
     outbound_allow: str = Field(
         "",
@@ -217,6 +234,8 @@ class Settings(BaseModel):
 
     _choices: tuple[Choice, ...] = PrivateAttr(())
     _tools: WantedTools = PrivateAttr(WantedTools())
+    _every: Mapping[str, Choice] = PrivateAttr({})
+    _routes: Routes = PrivateAttr(Routes())
     _warnings: tuple[str, ...] = PrivateAttr(())
     _keys: tuple[str, ...] = PrivateAttr(())
 
@@ -229,6 +248,16 @@ class Settings(BaseModel):
     def tools(self) -> WantedTools:
         """What the agent may have done."""
         return self._tools
+
+    @property
+    def every_choice(self) -> Mapping[str, Choice]:
+        """These and all others that an agent of `ROUTES_FILE` asks for, by name."""
+        return self._every
+
+    @property
+    def routes(self) -> Routes:
+        """Who answers which call."""
+        return self._routes
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -307,6 +336,14 @@ class Settings(BaseModel):
     @classmethod
     def _is_telnyx_api(cls, value: str) -> str:
         return origin_of(value.rstrip("/").removesuffix("/v2"))
+
+    @field_validator("call_webhook_url")
+    @classmethod
+    def _is_webhook(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None):
+            raise ValueError("write a whole URL without a password, as in https://example.com/calls")
+        return value
 
     @field_validator("outbound_allow")
     @classmethod
@@ -395,14 +432,22 @@ def load(
         settings = Settings.model_validate({name: given[name] for name in names & given.keys()})
     except ValidationError as error:
         problems += [_explain(given, e) for e in error.errors(include_url=False)]
-    choices = choose(given, kinds, problems, warnings)
-    _check_names(given, names | variables_of(kinds, given), problems, warnings)
+    routes = read_routes(given.get("ROUTES_FILE", ""), problems)
+    usual, more = default_names(given, kinds), providers_of(routes, kinds, problems)
+    choices = choose(given, kinds, problems, warnings, more)
+    # Variables of instances are known for each that is used, whoever uses it.
+    used = {**given, "PROVIDERS": ",".join([given.get("PROVIDERS", ""), *more])}
+    _check_names(used, names | variables_of(kinds, used), problems, warnings)
     _check_pairs(given, problems)
     for choice in choices:
         warnings += [f"{choice.name}: {each}" for each in remarks(choice.kind.name, choice.options, date.today())]
     if settings is not None:
         settings._tools = wanted_tools(settings, given, problems)
-        choices = fit(choices, process_config(settings), settings.greeting, problems, warnings)
+        every = {choice.name: choice for choice in choices}
+        config, greeting = process_config(settings), settings.greeting
+        choices = fit([every[name] for name in usual if name in every], config, greeting, problems, warnings)
+        settings._every = fit_agents(routes, choices, every, config, greeting, problems, warnings)
+        settings._routes = routes
         _look_twice(settings, given, warnings)
     if problems or settings is None:
         raise SettingsError(problems)
@@ -469,6 +514,7 @@ _PAIRS: Final = (
     ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
     ("TELNYX_API_KEY", "TELNYX_PUBLIC_KEY"),
     ("PLIVO_AUTH_ID", "PLIVO_AUTH_TOKEN"),
+    ("CALL_WEBHOOK_URL", "CALL_WEBHOOK_SECRET"),
 )
 """Variables that are no use one without the other."""
 

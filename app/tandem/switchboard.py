@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -44,6 +45,8 @@ class Refusal(Enum):
     FULL = "full"
     TOO_FAST = "too_fast"
     LAGGING = "lagging"
+    UNWANTED = "unwanted"
+    """The call's webhook does not want it answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Switchboard:
     ) -> None:
         self.origin = origin
         self.live: dict[str, Bridge] = {}
+        self.client_of: Callable[[tuple[str, ...]], Client] | None = None
+        """The client of an agent that has providers of its own."""
         self.draining = False
         self.plan = CallPlan(
             MULAW_8K,
@@ -88,6 +93,7 @@ class Switchboard:
         self._metrics = metrics
         self._start = start
         self._starts: deque[float] = deque()
+        self._expected = 0
         self._ended: OrderedDict[str, tuple[Identity, dict[str, Any]]] = OrderedDict()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -102,13 +108,22 @@ class Switchboard:
             self._starts.popleft()
         if self.draining:
             return Refusal.DRAINING
-        if len(self.live) >= self._limits.max_calls:
+        if len(self.live) + self._expected >= self._limits.max_calls:
             return Refusal.FULL
         if len(self._starts) >= self._limits.max_starts_per_second:
             return Refusal.TOO_FAST
         if self._metrics.lag > LAG_LIMIT_SECONDS:
             return Refusal.LAGGING
         return None
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """A call is about to come: there must be room for it."""
+        self._expected += 1
+        try:
+            yield
+        finally:
+            self._expected -= 1
 
     def open(
         self,
@@ -132,7 +147,7 @@ class Switchboard:
         bridge = Bridge(
             carrier,
             identity,
-            self._client,
+            self._client if agent.providers is None or self.client_of is None else self.client_of(agent.providers),
             agent.config(self._config),
             agent.plan(plan),
             accepts,

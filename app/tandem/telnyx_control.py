@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from tandem import logs
 from tandem.bridge import Bridge
-from tandem.call_types import Answered, EndReason, MachineFound
+from tandem.call_types import EndReason, MachineFound
 from tandem.carriers import telnyx_webhook as webhook
 from tandem.carriers.seen import Seen
 from tandem.carriers.table import TELNYX, CarrierKind
@@ -94,10 +94,10 @@ def act(app: FastAPI, event: webhook.Event) -> None:
     bridge = _bridge_of(app, event)
     match event.kind:
         case "call.initiated" if event.incoming:
-            _ring(app, event)
+            _start(app, _ring(app, event), "ring")
         case "call.answered" if event.placed:
             if bridge is not None:
-                bridge.tell(Answered())
+                bridge.answered()
         case "call.answered" if event.session:
             _start(app, _order_stream(app, event.call_id, event.session), "stream")
         case "call.bridged":
@@ -144,7 +144,7 @@ def _not_moved(app: FastAPI, bridge: Bridge, event: webhook.Event) -> None:
     _start(app, _order_stream(app, identity.call_id, identity.session, command_id), "stream")
 
 
-def _ring(app: FastAPI, event: webhook.Event) -> None:
+async def _ring(app: FastAPI, event: webhook.Event) -> None:
     desk: Desk = app.state.telnyx
     if event.call_id in desk.ended:
         return
@@ -152,11 +152,11 @@ def _ring(app: FastAPI, event: webhook.Event) -> None:
     if settings.telnyx is None:
         return
     kind = carrier_of(settings.telnyx)
-    taken = take_in(app, kind, IncomingCall(event.call_id, "", event.caller, event.called))
+    taken = await take_in(app, kind, IncomingCall(event.call_id, "", event.caller, event.called))
     if isinstance(taken, Refusal):
-        _start(app, _refuse(app, event.call_id), "reject")
+        await _refuse(app, event.call_id)
     else:
-        _start(app, _answer(app, taken), "answer")
+        await _answer(app, taken)
 
 
 async def _refuse(app: FastAPI, call_id: str) -> None:

@@ -74,7 +74,7 @@ async def voice(request: Request) -> Response:
         await _confirm(app, call.call_id)
     incoming = IncomingCall(call.call_id, "", call.caller, call.called)
     api = telnyx_api(app).texml(call.account_id)
-    bridge = take_in(app, carrier_of(account, texml=True), incoming, api)
+    bridge = await take_in(app, carrier_of(account, texml=True), incoming, api)
     return _texml(webhook.reject_busy() if isinstance(bridge, Refusal) else _stream_of(settings, account, bridge))
 
 

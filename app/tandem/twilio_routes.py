@@ -52,7 +52,7 @@ async def voice(request: Request) -> Response:
         raise HTTPException(403)
     if request.query_params.get("after") == "keys":
         return _back_to_the_agent(request, call.call_id, "")
-    bridge = take_in(request.app, TWILIO, IncomingCall(call.call_id, call.account_id, call.caller, call.called))
+    bridge = await take_in(request.app, TWILIO, IncomingCall(call.call_id, call.account_id, call.caller, call.called))
     if isinstance(bridge, Refusal):
         return _twiml(webhook.reject_busy())
     return _twiml(stream_of(settings, bridge))

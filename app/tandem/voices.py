@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tandem.metrics import Metrics
-from tandem.providers_from_env import Choice
-from tandem_codecs.format import PCM16_24K, AudioFormat
+from tandem.providers_from_env import Checked, Choice
+from tandem_codecs.format import MULAW_8K, PCM16_24K, AudioFormat
 from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import ProviderError
@@ -44,22 +44,71 @@ async def _no_call(_name: str, _arguments: Mapping[str, Any]) -> object:
     return {"error": "failed", "message": "There is no call."}
 
 
+class Clients:
+    """A client for each list of providers that an agent may have. They share the providers, and what is known about a
+    failing one. One per process; `close` it."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._usual = tuple(choice.name for choice in settings.choices)
+        self._providers = {name: build(choice) for name, choice in settings.every_choice.items()}
+        self._breakers = {name: Breaker() for name in self._providers}
+        self._made: dict[tuple[str, ...], Client] = {}
+        for name, breaker in self._breakers.items():
+            metrics.circuit_open.labels(name).set_function(partial(_is_open, breaker))
+
+    def of(self, names: tuple[str, ...] | None = None) -> Client:
+        """The client of these providers, in order; of the server's own without any.
+
+        Raises:
+            KeyError: one of them is not known here.
+        """
+        names = names or self._usual
+        client = self._made.get(names)
+        if client is None:
+            client = self._made[names] = self._make(names)
+        return client
+
+    def refuses(self, names: tuple[str, ...] | None, config: ProcessConfig) -> str:
+        """Why these providers could not speak for such an agent; empty when they can."""
+        for name in names or self._usual:
+            provider = self._providers.get(name)
+            if provider is None:
+                return f"no provider {name!r} is set up here; there are: {', '.join(self._providers)}"
+            try:
+                if isinstance(provider, Checked):
+                    provider.check(config, leg=MULAW_8K)
+            except ProviderError as error:
+                return f"provider {name}: {error.message}"
+        return ""
+
+    async def close(self) -> None:
+        """End all sessions that are up, and close the providers."""
+        for client in self._made.values():
+            await client.close()
+        for provider in self._providers.values():
+            await provider.close()
+
+    def _make(self, names: tuple[str, ...]) -> Client:
+        settings, metrics = self._settings, self._metrics
+
+        def count(name: str, seconds: float, error: ProviderError | None) -> None:
+            metrics.provider_attempts.labels(name, "ready" if error is None else _outcome(error)).inc()
+
+        return Client(
+            *(self._providers[name] for name in names),
+            attempt_seconds=settings.connect_seconds,
+            total_seconds=settings.connect_seconds * TOTAL_SHARE,
+            hedge_seconds=settings.hedge_seconds or None,
+            on_attempt=count,
+            breakers=[self._breakers[name] for name in names],
+        )
+
+
 def build_client(settings: Settings, metrics: Metrics) -> Client:
     """The providers of the settings, as one. Its attempts are counted in `metrics`."""
-
-    def count(name: str, seconds: float, error: ProviderError | None) -> None:
-        metrics.provider_attempts.labels(name, "ready" if error is None else _outcome(error)).inc()
-
-    client = Client(
-        *(build(choice) for choice in settings.choices),
-        attempt_seconds=settings.connect_seconds,
-        total_seconds=settings.connect_seconds * TOTAL_SHARE,
-        hedge_seconds=settings.hedge_seconds or None,
-        on_attempt=count,
-    )
-    for provider, breaker in zip(client.providers, client.breakers, strict=True):
-        metrics.circuit_open.labels(provider.name).set_function(partial(_is_open, breaker))
-    return client
+    return Clients(settings, metrics).of()
 
 
 def _is_open(breaker: Breaker) -> float:
@@ -92,6 +141,11 @@ class Unburdened:
     ) -> AbstractAsyncContextManager[AsyncIterable[Event]]:
         """See `Provider.process_audio_stream`."""
         return self._provider.process_audio_stream(audio_in, self._without(config))
+
+    def check(self, config: ProcessConfig, *, leg: AudioFormat = PCM16_24K) -> None:
+        """See `Checked.check`."""
+        if isinstance(self._provider, Checked):
+            self._provider.check(self._without(config), leg=leg)
 
     async def close(self) -> None:
         await self._provider.close()

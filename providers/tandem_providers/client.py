@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Final
@@ -48,11 +48,12 @@ class Client:
         answer_seconds: float = ANSWER_SECONDS,
         recovers: bool = True,
         on_attempt: OnAttempt | None = None,
+        breakers: Sequence[Breaker] = (),
     ) -> None:
         if not providers:
             raise ValueError("a client needs at least one provider")
         self.providers = providers
-        self.breakers = tuple(Breaker() for _ in providers)
+        self.breakers = tuple(breakers) or tuple(Breaker() for _ in providers)
         self.capabilities = replace(providers[0].capabilities, input_formats=SPEAKS, output_formats=SPEAKS)
         self.attempt_seconds = attempt_seconds
         self.total_seconds = total_seconds
