@@ -189,7 +189,9 @@ class Client:
 
 @asynccontextmanager
 async def dial(simulator: DeepgramSimulator, **headers: str) -> AsyncIterator[Client]:
-    async with connect(simulator.url, additional_headers=headers or HEADERS, compression=None) as socket:
+    async with connect(
+        simulator.url, additional_headers=headers or HEADERS, compression=None, max_queue=None
+    ) as socket:
         yield Client(socket)
 
 

@@ -248,7 +248,7 @@ class Client:
 @asynccontextmanager
 async def dial(simulator: ElevenLabsSimulator, query: str = "agent_id=agent", **headers: str) -> AsyncIterator[Client]:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with connect(f"{simulator.url}?{query}", additional_headers=sent, compression=None) as socket:
+    async with connect(f"{simulator.url}?{query}", additional_headers=sent, compression=None, max_queue=None) as socket:
         yield Client(socket)
 
 
