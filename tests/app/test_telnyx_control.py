@@ -34,11 +34,20 @@ async def talking(here: Line, **changes: Any) -> AsyncIterator[tuple[Leg, Bridge
     yield leg, here.server.bridge(leg.call.call_control_id)
 
 
+@asynccontextmanager
+async def brief(exchange: Exchange | None = None) -> AsyncIterator[Line]:
+    """With an agent whose words are few."""
+    async with OpenAISimulator(seconds=0.4) as provider:
+        env = {"PROVIDERS": "openai", "OPENAI_API_KEY": "planted-key", "OPENAI_REALTIME_URL": provider.url}
+        async with line(exchange, **env) as here:
+            yield here
+
+
 # --- given to somebody else -------------------------------------------------------------------------------------------
 
 
 async def test_a_caller_is_given_to_somebody_who_answers() -> None:
-    async with line() as here, talking(here) as (leg, bridge):
+    async with brief() as here, talking(here) as (leg, bridge):
         here.exchange.transfer_to = Callee(here.plan())
         assert bridge.transfer(DESK, ring_seconds=20)
         await here.server.empty(seconds=15)  # what is being said is said to its end first
@@ -58,7 +67,7 @@ async def test_a_caller_is_given_to_somebody_who_answers() -> None:
 )
 async def test_p24_a_caller_whom_nobody_takes_comes_back_to_the_agent(result: Any, why: str) -> None:
     async with (
-        OpenAISimulator() as provider,
+        OpenAISimulator(seconds=0.4) as provider,
         line(PROVIDERS="openai", OPENAI_API_KEY="planted-key", OPENAI_REALTIME_URL=provider.url) as here,
         talking(here) as (leg, bridge),
     ):
@@ -77,7 +86,7 @@ async def test_p24_a_caller_whom_nobody_takes_comes_back_to_the_agent(result: An
 
 
 async def test_p24_a_transfer_that_telnyx_refuses_changes_nothing() -> None:
-    async with line(Exchange(faults={"transfer": [400]})) as here, talking(here) as (leg, bridge):
+    async with brief(Exchange(faults={"transfer": [400]})) as here, talking(here) as (leg, bridge):
         assert bridge.transfer("nowhere")
         await until(lambda: "transfer" in here.commands)
         await until(lambda: bridge.call.state is State.TALKING)
@@ -87,7 +96,7 @@ async def test_p24_a_transfer_that_telnyx_refuses_changes_nothing() -> None:
 
 
 async def test_a_forged_word_about_a_transfer_moves_nobody() -> None:
-    async with line() as here, talking(here) as (leg, bridge):
+    async with brief() as here, talking(here) as (leg, bridge):
         state = transfer_state(leg.call.call_control_id)
         assert await here.event("call.bridged", client_state=state, seed=OTHER_SEED) == 403
         assert await here.event("call.bridged", client_state=state) == 200, "told of a call that is with its agent"
@@ -98,7 +107,7 @@ async def test_a_forged_word_about_a_transfer_moves_nobody() -> None:
 
 
 async def test_keys_are_played_while_the_stream_goes_on() -> None:
-    async with line() as here, talking(here) as (leg, bridge):
+    async with brief() as here, talking(here) as (leg, bridge):
         assert bridge.send_keys("12#")
         await until(lambda: leg.digits == "12#")
         await until(lambda: bridge.call.state is State.TALKING)
@@ -110,7 +119,7 @@ async def test_keys_are_played_while_the_stream_goes_on() -> None:
 
 
 async def test_a_texml_caller_is_given_to_somebody_who_answers() -> None:
-    async with line() as here, talking(here, way=VOICE) as (leg, bridge):
+    async with brief() as here, talking(here, way=VOICE) as (leg, bridge):
         here.exchange.transfer_to = Callee(here.plan())
         assert bridge.transfer(DESK, ring_seconds=20)
         await here.server.empty(seconds=15)  # what is being said is said to its end first
@@ -122,7 +131,7 @@ async def test_a_texml_caller_is_given_to_somebody_who_answers() -> None:
 
 
 async def test_a_texml_caller_whom_nobody_takes_comes_back_to_the_agent() -> None:
-    async with line() as here, talking(here, way=VOICE) as (leg, bridge):
+    async with brief() as here, talking(here, way=VOICE) as (leg, bridge):
         here.exchange.transfer_to = Callee(here.plan(), result="busy")
         assert bridge.transfer("sip:desk@example.com")
         await until(lambda: len(leg.lines) == 2 and leg.lines[1].frames_sent > 5)
@@ -133,7 +142,7 @@ async def test_a_texml_caller_whom_nobody_takes_comes_back_to_the_agent() -> Non
 
 
 async def test_a_texml_transfer_that_telnyx_refuses_changes_nothing() -> None:
-    async with line() as here, talking(here, way=VOICE) as (leg, bridge):
+    async with brief() as here, talking(here, way=VOICE) as (leg, bridge):
         here.exchange.faults[leg.call.call_control_id] = [404]
         assert bridge.transfer(DESK)
         await until(lambda: bridge.call.state is State.PARKED or here.commands)
@@ -143,7 +152,7 @@ async def test_a_texml_transfer_that_telnyx_refuses_changes_nothing() -> None:
 
 
 async def test_keys_take_a_texml_call_out_of_its_stream_and_back() -> None:
-    async with line() as here, talking(here, way=VOICE) as (leg, bridge):
+    async with brief() as here, talking(here, way=VOICE) as (leg, bridge):
         assert bridge.send_keys("12#")
         await until(lambda: len(leg.lines) == 2 and bridge.call.state is State.TALKING)
         assert leg.digits == "12#"
@@ -164,7 +173,7 @@ async def test_a_texml_call_that_comes_back_to_nobody_is_told_so() -> None:
 
 
 async def test_a_texml_call_can_be_ended_over_the_api() -> None:
-    async with line() as here, talking(here, way=VOICE) as (leg, bridge):
+    async with brief() as here, talking(here, way=VOICE) as (leg, bridge):
         assert bridge.api is not None
         await bridge.api.hang_up(leg.call.call_control_id)
         await here.server.empty()

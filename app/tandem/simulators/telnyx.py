@@ -30,7 +30,7 @@ from tandem.simulators.plan import CallEvent, CallPlan, CallReport, OnEvent
 from tandem.simulators.telnyx_api import CallState, TelnyxApiEngine, described, refusal
 from tandem.simulators.telnyx_documents import obey_documents
 from tandem.simulators.telnyx_http import DEMO_SEED, USER_AGENT, WEBHOOK_SECONDS, Webhooks, public_key
-from tandem.simulators.telnyx_leg import Leg, new_call, order_of
+from tandem.simulators.telnyx_leg import SILENT_SECONDS, Leg, new_call, order_of
 from tandem.simulators.telnyx_line import Quirks
 from tandem.simulators.telnyx_texml import Dial
 from tandem_codecs.format import MULAW_8K
@@ -73,6 +73,8 @@ class Exchange:
     quirks: Quirks = field(default_factory=Quirks)
     repeats: int = 1
     """How often each webhook is sent."""
+    patience: float = SILENT_SECONDS
+    """How long a server may leave a call up without a stream."""
     callee: Callee | None = None
     transfer_to: Callee | None = None
     """Who is at the other end of a transfer. None: nobody answers."""
@@ -155,6 +157,7 @@ class Exchange:
             self._transfer,
             self._dial_out,
             on_event or _unheard,
+            self.patience,
         )
         self._legs[call.call_control_id] = leg
         self.engine.calls[call.call_control_id] = call

@@ -52,6 +52,8 @@ class Leg:
     dial: Callable[[Leg, Dial], Awaitable[str]]
     """Calls somebody else for this leg, and tells what came of it when it is over."""
     on_event: OnEvent
+    patience: float = SILENT_SECONDS
+    """So long it may be left without a stream before that is a complaint."""
     silent: bool = False
     """It tells the server nothing: somebody else does."""
     sound: Recording = field(default_factory=Recording)
@@ -208,7 +210,7 @@ class Leg:
     async def _left_alone(self) -> None:
         """Our socket is closed, and that is not the end of the call here: a command has to come."""
         try:
-            async with asyncio.timeout(SILENT_SECONDS):
+            async with asyncio.timeout(self.patience):
                 await self.hung_up.wait()
         except TimeoutError:
             self.problem("the stream was closed and the call left up: the caller hears nothing")
