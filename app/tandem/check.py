@@ -75,10 +75,11 @@ def configuration(settings: Settings) -> list[Finding]:
     names = ", ".join(choice.name for choice in settings.choices)
     findings = [Finding("ok", "configuration", f"valid; providers: {names}")]
     findings += [Finding("warning", "configuration", warning) for warning in settings.warnings]
-    if settings.twilio is None:
-        fix = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
+    others = settings.telnyx or settings.plivo
+    if settings.twilio is None and others is None:
+        fix = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or the like of another carrier"
         findings.append(Finding("warning", "carrier", "none is configured; no call can come in", fix))
-    elif settings.twilio.demo:
+    elif settings.twilio is not None and settings.twilio.demo and others is None:
         findings.append(
             Finding("ok", "carrier", "the public demo account (no keys are set): only `tandem call` gets in")
         )

@@ -23,9 +23,10 @@ async def readyz(request: Request, board: Board) -> JSONResponse:
     settings = request.app.state.settings
     refusal = board.refuse()
     notes = [*settings.warnings]
-    if settings.twilio is None:
-        notes.append("no carrier is configured: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN")
-    elif settings.twilio.demo:
+    others = settings.telnyx or settings.plivo
+    if settings.twilio is None and others is None:
+        notes.append("no carrier is configured: set the variables of one, such as TWILIO_ACCOUNT_SID and its token")
+    elif settings.twilio is not None and settings.twilio.demo and others is None:
         notes.append("no keys are set: the embedded echo answers, and only calls signed by the demo account")
     return JSONResponse(
         {
