@@ -299,7 +299,9 @@ class Bridge:
             before.close()
             self._dialect = self.carrier.dialect()
             self._inbound = self._outbound = None
-            self._blocked = False
+            if self._blocked:
+                self._blocked = False
+                self.tell(SocketBlocked(False))
         self.tell(Attached())
         if self._over.is_set():  # it ended while the carrier was connecting
             self._close_socket()

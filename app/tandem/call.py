@@ -40,7 +40,7 @@ from tandem.ledger import Ledger
 from tandem.length import WRAP_UP, LengthWatch
 from tandem.machine import MESSAGE_SECONDS, MachineWatch
 from tandem.outset import Outset
-from tandem.parking import Parking
+from tandem.parking import PUT_OFF, Parking
 from tandem.silence import SilenceWatch
 from tandem.stream_watch import StreamWatch
 from tandem.transcript import ConversationRecord, Line, history_of
@@ -101,6 +101,7 @@ class Call:
         self._duplex: DuplexVoice | None = None
         self._lost_at = now
         self._cut_when_it_speaks = self._owes_words = self._caller_spoke = self._waits_mutely = False
+        self._asked_again = False
         self._watch = CarrierWatch(plan.carrier_gone_seconds, now)
         self._handlers: dict[type, Callable[[Any, float], list[CallCommand]]] = {
             Media: self._media,
@@ -232,7 +233,7 @@ class Call:
         self.stats.dtmf += 1
         if self._provider_gone:
             return []
-        return [*self._stay(), *self._interrupt(now), ToProvider(SendDtmf(event.digit))]
+        return [*self._speaks_up(now), ToProvider(SendDtmf(event.digit))]
 
     def _malformed(self, event: Malformed, now: float) -> list[CallCommand]:
         self.stats.count_bad(event.reason)
@@ -247,7 +248,7 @@ class Call:
         return [] if self.state is State.PARKED else self._end(EndReason.CARRIER_LOST)
 
     def _socket_blocked(self, event: SocketBlocked, now: float) -> list[CallCommand]:
-        self.ledger.blocked = event.blocked or self.started_at is None
+        self.ledger.blocked = event.blocked or self.started_at is None or self.state is State.PARKED
         self._watch.block(event.blocked, now)
         return [] if event.blocked else [*self.ledger.tick(now)]
 
@@ -308,6 +309,8 @@ class Call:
         return self._plain and not event.is_final and self.ledger.passes(len(event.audio), event.item_id, now)
 
     def _agent_audio(self, event: AudioChunk, now: float) -> list[CallCommand]:
+        if self.state is State.PARKED:
+            return []  # nobody hears it, and when somebody does again it is stale
         commands: list[CallCommand] = []
         if self._cut_when_it_speaks:
             self._cut_when_it_speaks = False
@@ -336,7 +339,8 @@ class Call:
             return []
         self.silence.caller_active(now)
         self.stats.caller_turns += event.is_final
-        return self._stay() if self._duplex else []  # where no turns are heard, words tell that the caller speaks
+        self._stay()
+        return self._put_off() if self._duplex else []  # where no turns are heard, words tell that the caller speaks
 
     def _item_added(self, event: ItemAdded, now: float) -> list[CallCommand]:
         self.record.place(event, self._since_start(now))
@@ -350,7 +354,7 @@ class Call:
         self.silence.speech_started(now)
         self._caller_spoke = True
         self.stats.speech_stopped_at = None
-        return [*self._stay(), *self._interrupt(now), *self._outset.spoken_to()]
+        return [*self._speaks_up(now), *self._outset.spoken_to()]
 
     def _speech_stopped(self, _event: UserSpeechStopped, now: float) -> list[CallCommand]:
         self.silence.speech_stopped(now)
@@ -358,6 +362,9 @@ class Call:
         return []
 
     def _turn_started(self, event: TurnStarted, _now: float) -> list[CallCommand]:
+        if self._leaving is not None and self._leaving.last_words_said:
+            self.ledger.kill(event.turn_id)  # the goodbye was the last word
+            return []
         self._turn = event.turn_id
         return []
 
@@ -368,8 +375,12 @@ class Call:
         if event.status in ("completed", "interrupted") and not event.awaiting_tools:
             self.record.settle()
             self._caller_spoke = event.status == "interrupted"
+            self._asked_again = False
         if event.status == "failed":
             self.stats.failed_turns += 1
+            if self.stats.speech_stopped_at is not None and not self._asked_again:
+                self._asked_again = True  # the caller waits: once more, and then it is the caller's turn
+                return [ToProvider(Say(Purpose.RESUME))]
         return self._check_leaving(now)
 
     def _hangup_requested(self, _event: HangupRequested, now: float) -> list[CallCommand]:
@@ -378,15 +389,16 @@ class Call:
     def _interrupted(self, _event: Interrupted, now: float) -> list[CallCommand]:
         """The provider has stopped by itself, so it need not be told to."""
         self._caller_spoke = True
-        return [c for c in (*self._stay(), *self._interrupt(now)) if c != ToProvider(CancelResponse())]
+        return [c for c in self._speaks_up(now) if c != ToProvider(CancelResponse())]
 
     # --- barge-in ---------------------------------------------------------------------------------
 
-    def _interrupt(self, now: float) -> list[CallCommand]:
-        """The caller speaks."""
+    def _speaks_up(self, now: float) -> list[CallCommand]:
+        """The caller speaks or presses a key: we stay, and the agent is silent."""
+        self._stay()
         commands = self._hush(now)
-        self.stats.barge_ins += bool(commands)
-        return commands
+        self.stats.barge_ins += len(commands) > 1  # a word to the provider alone cuts off nothing that was audible
+        return [*commands, *self._put_off()]
 
     def _hush(self, now: float) -> list[CallCommand]:
         """Whatever of the agent has not been heard never will be, here, there and in memory."""
@@ -396,7 +408,7 @@ class Call:
         self._ears.spare = None
         if self._turn:
             self.ledger.kill(self._turn)
-        if not clear and not cuts:
+        if not clear and not cuts and not self._turn:
             return []
         reports = [ToProvider(cut.report) for cut in cuts if not cut.item.item_id.startswith(_PROMPT)]
         return [*clear, *reports, ToProvider(CancelResponse()), *self._release_provider()]
@@ -411,13 +423,16 @@ class Call:
             self._leaving, self.parking.wanted = plan, None
         return []
 
-    def _stay(self) -> list[CallCommand]:
-        """The caller said something while we were about to hang up politely, or to hand the call over."""
-        self.parking.wanted = None
+    def _stay(self) -> None:
+        """The caller said something while we were about to hang up politely."""
         if self._leaving is not None and self._leaving.may_stay and not self._provider_gone:
             self._move(Move.STAY)
             self._leaving = None
-        return []
+
+    def _put_off(self) -> list[CallCommand]:
+        """The caller said something while being told of a transfer: it is off, and the agent knows."""
+        off = self.parking.put_off() and self._text_in
+        return [ToProvider(SendText(PUT_OFF, role="system", respond=False))] if off else []
 
     def _words_have_begun(self) -> None:
         self.parking.words_by = 0.0
@@ -433,8 +448,9 @@ class Call:
 
     def _hang_up(self, event: HangUp, now: float) -> list[CallCommand]:
         """Somebody else ends the call: an operator, or a server that goes down."""
-        commands = [*self._hush(now), *self._leave(Leaving(event.reason, by=now + self.plan.leave_seconds))]
-        if self._leaving is not None and self._leaving.reason is event.reason and self.state is State.LEAVING:
+        plan = Leaving(event.reason, by=now + self.plan.leave_seconds)
+        commands = [*self._hush(now), *self._leave(plan)]
+        if self._leaving is plan and self.state is State.LEAVING:
             commands += self._play_prompt("goodbye", self.plan.prompts.goodbye, now)
         return commands
 
@@ -469,7 +485,7 @@ class Call:
 
     def _back(self, now: float) -> list[CallCommand]:
         """The call is ours again; the agent is told what came of it."""
-        self._move(Move.START)
+        self._move(Move.LEAVE if self._provider_gone else Move.START)
         news = self.parking.back()
         self.ledger.blocked = False
         self._watch = CarrierWatch(self.plan.carrier_gone_seconds, now)
@@ -493,7 +509,7 @@ class Call:
         self.stats.note_audio(now, self.started_at)
         if self._duplex is not None:
             self._duplex.waits_for(audio, self.ledger, now)
-        return [*self.ledger.append(audio, item, item, 0, True, now)]
+        return [*self.ledger.append(audio, item, "", 0, True, now)]  # of no turn: what cuts a turn does not cut it
 
     def _end(self, reason: EndReason) -> list[CallCommand]:
         self.finish(reason)
@@ -570,7 +586,8 @@ class Call:
             self.silence.agent_active(now)
         if self.silence.goodbye_due(now):
             end = self.silence.end_at
-            leaving = Leaving(EndReason.SILENCE, by=end + 0.9, not_before=end, words_by=now + WORDS_SECONDS)
+            by = max(end, now + WORDS_SECONDS) + 0.9
+            leaving = Leaving(EndReason.SILENCE, by=by, not_before=end, words_by=now + WORDS_SECONDS)
             return [*self._leave(leaving), ToProvider(Say(Purpose.GOODBYE))]
         if self.silence.nudge_due(now):
             self.stats.nudges += 1

@@ -61,6 +61,7 @@ class CallerAudio:
         chunk = media.chunk
         if chunk is None:
             self._clock = now
+            self._filled_ms = 0.0
             return media.audio
         if chunk == self._expected:
             self._clock = now

@@ -25,6 +25,8 @@ class DuplexVoice:
     def pad(self, audio: bytes, ledger: Ledger, now: float) -> bytes:
         """The audio as it shall be played, and a note of whether it was loud."""
         self.is_loud = is_loud(audio, self.format)
+        if not self.is_loud and ledger.ahead_ms(now) + ledger.held_ms > 2 * CUSHION_MS:
+            return b""  # a voice at the pace of speech never makes up for a delay: its pauses have to
         if audio and not ledger.speaking(now):
             audio = self.format.silence(CUSHION_MS) + audio
         if self.is_loud:

@@ -8,6 +8,7 @@ from tandem.call_types import EndReason
 
 WORDS_SECONDS = 3.0
 """How long asked-for last words may take to begin."""
+_LAST_WORDS_OF_THE_AGENT = frozenset({EndReason.SILENCE, EndReason.AGENT_HUNG_UP, EndReason.MACHINE})
 TALK_MAY_GO_ON = frozenset({EndReason.SILENCE, EndReason.AGENT_HUNG_UP})
 """Reasons to leave that the caller can undo by speaking."""
 
@@ -22,6 +23,11 @@ class Leaving:
     not_before: float = 0.0
     words_by: float = 0.0
     """Last words were asked for and have not begun; they are waited for until then."""
+
+    @property
+    def last_words_said(self) -> bool:
+        """They are ours, recorded: what the agent begins to say after them is not to be heard."""
+        return self.reason not in _LAST_WORDS_OF_THE_AGENT
 
     @property
     def may_stay(self) -> bool:

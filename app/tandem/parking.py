@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tandem.call_types import Depart
+from tandem.call_types import Depart, Keys
 from tandem.leaving import WORDS_SECONDS
+
+PUT_OFF = "The caller spoke while being told of the transfer, so it was not made. Ask what the caller wants."
 
 
 @dataclass(slots=True)
@@ -28,6 +30,13 @@ class Parking:
         self.wanted = departure
         if departure.say is not None:
             self.words_by = now + WORDS_SECONDS
+
+    def put_off(self) -> bool:
+        """The caller spoke while a transfer was being announced: it is off. Whatever else was ordered stands."""
+        if self.wanted is None or self.wanted.say is None or isinstance(self.wanted.order, Keys):
+            return False
+        self.wanted = None
+        return True
 
     def due(self, now: float, *, heard: bool) -> bool:
         """Whether the carrier is to be given the call now. `heard`: nothing of the agent is playing or being made."""

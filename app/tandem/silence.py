@@ -15,6 +15,10 @@ _GOODBYE_SECONDS = 4.0
 """How long before the end the goodbye begins, at most."""
 
 
+_TRANSCRIPT_SECONDS = 3.0
+"""How long the words of a caller may take to be written down."""
+
+
 @dataclass(slots=True)
 class SilenceWatch:
     """`limit` seconds of silence end a call; 0 never does."""
@@ -26,6 +30,7 @@ class SilenceWatch:
     """Detected speech is a sign of life (where no transcripts come)."""
     nudged: bool = False
     _speech_since: float | None = field(default=None)
+    _speech_ended: float = field(default=float("-inf"))
 
     def start(self, now: float) -> None:
         self.since = now
@@ -40,6 +45,7 @@ class SilenceWatch:
 
     def speech_stopped(self, now: float) -> None:
         self._speech_since = None
+        self._speech_ended = now
         if self.trust_speech:
             self.caller_active(now)
 
@@ -60,10 +66,14 @@ class SilenceWatch:
         return True
 
     def goodbye_due(self, now: float) -> bool:
-        if not self.limit or not self.nudged or self._talking(now):
+        if not self.limit or not self.nudged or self._talking(now) or self._being_written_down(now):
             return False
         return now >= self.end_at - min(_GOODBYE_SECONDS, self.limit * _GOODBYE_SHARE)
 
     def _talking(self, now: float) -> bool:
         """Speech under way, as long as that is credible."""
         return self._speech_since is not None and now - self._speech_since < self.limit
+
+    def _being_written_down(self, now: float) -> bool:
+        """Speech was just over, and what was said may still come as words. Mere noise does not put off the end."""
+        return now < min(self._speech_ended + _TRANSCRIPT_SECONDS, self.end_at)

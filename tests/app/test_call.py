@@ -24,6 +24,7 @@ from tandem.call_types import (
     HangUp,
     Hear,
     HoldProvider,
+    Keys,
     Returned,
     SocketBlocked,
     SocketLost,
@@ -393,6 +394,51 @@ def test_a_move_that_the_table_does_not_have_names_both() -> None:
         call._move(Move.STAY)
 
 
+def test_an_answer_that_is_being_made_and_not_yet_audible_is_cut_at_the_provider_too() -> None:
+    play = talking()
+    play >> UserSpeechStarted() >> UserSpeechStopped() >> TurnStarted("t")
+    play >> Dtmf("5") << [ToProvider(CancelResponse()), ToProvider(SendDtmf("5"))]
+    assert play.call.stats.barge_ins == 0
+
+
+def test_an_answer_that_failed_is_asked_for_once_more() -> None:
+    play = talking()
+    play >> UserSpeechStarted() >> UserSpeechStopped() >> TurnStarted("t") >> TurnEnded("t", "failed")
+    play << ToProvider(Say(Purpose.RESUME))
+    play >> TurnStarted("t2") >> TurnEnded("t2", "failed")
+    play.silent()
+
+
+def test_after_our_goodbye_the_agent_does_not_begin_again_and_a_second_order_changes_nothing() -> None:
+    play = talking(returns_marks=True)
+    play >> HangUp(EndReason.OPERATOR) << [Play(PROMPTS.goodbye), Mark]
+    play >> HangUp(EndReason.OPERATOR) >> TurnStarted("t") >> chunk(9000, "a", "t")
+    play.silent()
+    play.wait(1.2)
+    assert play.take() == end(EndReason.OPERATOR)
+
+
+def test_a_word_of_ours_is_heard_each_time_it_is_needed() -> None:
+    play = talking(returns_marks=True)
+    play >> LOST
+    play.wait(1.1) << [Play(PROMPTS.one_moment), Mark]
+    play >> UserSpeechStarted()
+    play.take()
+    play >> NEXT >> LOST
+    play.wait(1.1) << [Play(PROMPTS.one_moment), Mark]
+
+
+def test_a_caller_who_answers_the_question_late_is_not_hung_up_on() -> None:
+    play = talking(returns_marks=True)
+    play.wait(15.1) << ToProvider(Say(Purpose.STILL_THERE))
+    play.wait(34) >> UserSpeechStarted()
+    play.wait(8) >> UserSpeechStopped()
+    play.wait(1).silent()
+    play >> Transcript("I was looking for it.", True, True, "u")
+    play.wait(10).silent()
+    assert play.call.state is State.TALKING
+
+
 # --- a provider that dies, and its successor -------------------------------------------------------------------------
 
 LOST = ProviderLost("openai", ConnectionFailedError("gone"))
@@ -560,6 +606,30 @@ def test_an_operator_speaks_through_the_agent_or_into_its_ear() -> None:
     play = talking()
     play >> Tell("Close at six.", aloud=True) << ToProvider(Say(Purpose.MESSAGE, "Close at six."))
     play >> Tell("Be brief.", aloud=False, respond=False) << ToProvider(SendText("Be brief.", "system", respond=False))
+
+
+def test_a_provider_that_died_while_the_call_was_away_does_not_leave_a_call_without_end() -> None:
+    play = parked()
+    play >> Stopped() >> DEAD >> Returned(moved=False, news="Nobody answered.") >> Attached() >> START
+    play << [Play(PROMPTS.sorry), Mark]
+    play.wait(5)
+    assert play.take() == end(EndReason.PROVIDER_LOST)
+
+
+def test_keys_that_were_ordered_are_sent_though_the_far_end_speaks() -> None:
+    play = talking(returns_marks=True)
+    play >> TurnStarted("t") >> chunk(500, "a", "t")
+    play >> Depart(Keys("1234")) >> UserSpeechStarted() >> TurnEnded("t", "interrupted")
+    play.wait(1)
+    assert GiveToCarrier(Depart(Keys("1234"))) in play.take()
+
+
+def test_what_the_agent_says_while_nobody_hears_it_is_not_played_later() -> None:
+    play = parked()
+    play >> TurnStarted("t9") >> chunk(3000, "z", "t9", final=True) >> SocketBlocked(False)
+    play.silent()
+    play >> Stopped() >> Returned(moved=False) >> Attached() >> START
+    play.silent()
 
 
 # --- full duplex -----------------------------------------------------------------------------------------------------
