@@ -52,7 +52,7 @@ from tandem_codecs.guard import CodecGuard
 from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
 from tandem_providers.detector import TurnDetector
-from tandem_providers.events import AudioChunk, Event, ProviderWarning, SessionReady
+from tandem_providers.events import AudioChunk, Event, ProviderLost, ProviderWarning, SessionReady
 from tandem_providers.line import WRONG_CODEC
 from tandem_providers.provider import Capabilities, Opening, Session
 from tandem_providers.tasks import StartTask, owned_tasks
@@ -487,6 +487,8 @@ class Bridge:
             can = self._session.capabilities
             self.call.set_voice(can, None if can.hears_turns else TurnDetector())
             self._log.info("provider ready", provider=event.provider, model=event.model)
+        elif type(event) is ProviderLost:
+            self._log.warning("provider lost", provider=event.provider, error=str(event.error))
         elif type(event) is ProviderWarning:
             if event.code == WRONG_CODEC:
                 self._metrics.wrong_codec.labels("out").inc()

@@ -63,16 +63,26 @@ def serve() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Recording to write: caller left, agent right.")] = Path("call.wav"),
+    providers: Annotated[
+        str, typer.Option(help="Simulated providers, primary first: openai,gemini. Default: the embedded one.")
+    ] = "",
+    kill: Annotated[
+        float | None,
+        typer.Option(min=0, help="Kill the first provider in a sentence after so many seconds.", show_default=False),
+    ] = None,
 ) -> None:
     """Start a server with nothing configured, call it, and show what happens and how long it takes."""
+    from tandem import demo, demo_failover
     from tandem.calling import can_record
-    from tandem.demo import run
 
     try:
         can_record(out)
+        if kill is not None and not providers:
+            raise ValueError("--kill needs --providers: openai,gemini")
+        names = demo_failover.names_of(providers, kill) if providers else []
     except ValueError as error:
         _refuse(str(error))
-    raise typer.Exit(run(Screen(), out))
+    raise typer.Exit(demo_failover.run(Screen(), out, names, kill) if names else demo.run(Screen(), out))
 
 
 @app.command()

@@ -138,6 +138,14 @@ class Child:
             raise DemoError(f"the server was not ready within {START_SECONDS:.0f} s") from None
         raise DemoError(f"the server ended with status {self._process.returncode}")
 
+    def log_since(self, place: int) -> tuple[list[str], int]:
+        """Whole lines of its log from there on, and where the next ones will begin. Blocks."""
+        with self._log.open("rb") as file:
+            file.seek(place)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        return whole.decode("utf-8", "replace").splitlines(), place + len(whole)
+
     def last_words(self) -> str:
         """The end of its log."""
         return " | ".join(self._log.read_text("utf-8", "replace").splitlines()[-5:])

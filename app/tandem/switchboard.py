@@ -238,6 +238,7 @@ class Switchboard:
             "turn_latency_seconds": [round(latency, 4) for latency in stats.turn_latencies],
             "caller_turns": stats.caller_turns,
             "barge_ins": stats.barge_ins,
+            "failovers": stats.failovers,
             "machine": stats.machine,
             "usage": dict(stats.usage),
             "transcript": [
