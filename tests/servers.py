@@ -294,7 +294,8 @@ def verbs(answer: httpx.Response) -> list[Verb]:
 
 def issued(call_id: str, *, key: str = SECRET_KEY, carrier: str = "twilio", seconds: float = 60.0) -> str:
     """A token as any instance issues it."""
-    return tokens.issue(key.encode(), carrier, secrets.token_hex(16), call_id, time.time() + seconds)
+    session = tokens.new_session(key.encode(), carrier, secrets.token_hex(8))
+    return tokens.issue(key.encode(), carrier, session, call_id, time.time() + seconds)
 
 
 def bearer(token: str = API_TOKEN) -> dict[str, str]:

@@ -63,10 +63,17 @@ async def take_in(
         app.state.metrics.calls_refused.labels(refusal.value).inc()
         log.warning("call refused", call_id=call.call_id, carrier=carrier.name, reason=refusal.value)
         return refusal
-    identity = Identity(secrets.token_hex(16), call.call_id, call.account_id, call.caller, call.called)
+    identity = Identity(
+        new_session(app.state.settings, carrier), call.call_id, call.account_id, call.caller, call.called
+    )
     log.info("call", call_id=call.call_id, carrier=carrier.name, caller=logs.Private(call.caller), agent=agent.name)
     accepts = partial(_is_call, identity=identity)
     return board.open(carrier, identity, accepts, api or api_of(app, carrier), agent=agent)
+
+
+def new_session(settings: Settings, carrier: CarrierKind) -> str:
+    """Our id of a new call."""
+    return tokens.new_session(_key(settings), carrier.name, secrets.token_hex(8))
 
 
 def stream_url(settings: Settings, bridge: Bridge) -> str:
@@ -129,6 +136,8 @@ def _bridge_of(websocket: WebSocket, carrier: CarrierKind, account_id: str, text
         if not used.take(token, now):
             return None, "used"
         return (bridge, "") if bridge.wants_stream else (None, "attached")
+    if not token.of_ours(key, carrier.name):
+        return None, "forged"  # nobody takes up a place here without one of us having said so
     refusal = board.refuse()
     if refusal is not None:
         return None, refusal.value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +14,7 @@ from tandem.bridge import Bridge
 from tandem.call_types import Outbound
 from tandem.carriers.events import Started
 from tandem.carriers.table import TWILIO, CarrierKind
-from tandem.doors import stream_url_of
+from tandem.doors import new_session, stream_url_of
 from tandem.identity import Identity
 from tandem.rest.port import CarrierApi, CarrierApiError, OutboundCall
 from tandem.settings import Settings
@@ -70,7 +69,7 @@ def dial(app: FastAPI, order: Order) -> Bridge | Refusal:
         app.state.metrics.calls_refused.labels(refusal.value).inc()
         return refusal
     api: CarrierApi = app.state.apis[kind.name]
-    identity = Identity(secrets.token_hex(16), caller=order.from_, called=order.to, outbound=True)
+    identity = Identity(new_session(settings, kind), caller=order.from_, called=order.to, outbound=True)
     where, ring = f"{settings.origin}/{kind.name}", round(order.outbound.ring_seconds)
     max_seconds = order.agent.max_call_seconds or settings.max_call_seconds
     wish = OutboundCall(

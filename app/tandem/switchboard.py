@@ -168,15 +168,17 @@ class Switchboard:
     async def _keep(self, bridge: Bridge) -> None:
         try:
             await bridge.run()
+        except Exception as error:
+            log.error("a call's end failed", error=error)  # a mistake in one call must not reach the others
         finally:
             self.live.pop(bridge.identity.session, None)
             self._metrics.calls_live.set(len(self.live))
-            record = self.describe(bridge)
-            self._ended[record["call_id"]] = (bridge.identity, record)
-            while len(self._ended) > KEPT_RECORDS:
-                self._ended.popitem(last=False)
             if not self.live:
                 self._empty.set()
+        record = self.describe(bridge)
+        self._ended[record["call_id"]] = (bridge.identity, record)
+        while len(self._ended) > KEPT_RECORDS:
+            self._ended.popitem(last=False)
 
     def _prompts_in(self, leg: AudioFormat) -> CallPrompts:
         if leg not in self._prompts:
@@ -197,10 +199,10 @@ class Switchboard:
 
     def records(self) -> list[dict[str, Any]]:
         """Live calls first, then ended ones, newest first; without their transcripts."""
-        every = [self.describe(bridge) for bridge in self.live.values()] + [
-            record for _, record in reversed(self._ended.values())
+        ended = [record for _, record in reversed(self._ended.values())]
+        return [self._outline(bridge) for bridge in self.live.values()] + [
+            {key: value for key, value in record.items() if key != "transcript"} for record in ended
         ]
-        return [{key: value for key, value in record.items() if key != "transcript"} for record in every]
 
     def record(self, call_id: str) -> dict[str, Any] | None:
         """Everything known about a call that is up or has ended not long ago."""
@@ -216,6 +218,24 @@ class Switchboard:
         return time.time() - datetime.fromisoformat(record["started"]).timestamp() if record is not None else 1e9
 
     def describe(self, bridge: Bridge) -> dict[str, Any]:
+        """A call with its conversation."""
+        call = bridge.call
+        at = call.ended_at if call.state is State.ENDED and call.ended_at is not None else time.monotonic()
+        return {
+            **self._outline(bridge),
+            "transcript": [
+                {
+                    "role": line.role,
+                    "text": line.text,
+                    "at": line.at,
+                    "heard_ms": line.heard_ms,
+                    "interrupted": line.interrupted,
+                }
+                for line in call.lines(at)
+            ],
+        }
+
+    def _outline(self, bridge: Bridge) -> dict[str, Any]:
         call, stats, now = bridge.call, bridge.call.stats, time.monotonic()
         over = call.state is State.ENDED
         start = call.started_at if call.started_at is not None else call.opened_at
@@ -241,16 +261,6 @@ class Switchboard:
             "failovers": stats.failovers,
             "machine": stats.machine,
             "usage": dict(stats.usage),
-            "transcript": [
-                {
-                    "role": line.role,
-                    "text": line.text,
-                    "at": line.at,
-                    "heard_ms": line.heard_ms,
-                    "interrupted": line.interrupted,
-                }
-                for line in call.lines(call.ended_at if over and call.ended_at is not None else now)
-            ],
         }
 
     # --- going down -------------------------------------------------------------------------------

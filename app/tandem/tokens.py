@@ -47,6 +47,10 @@ class Token:
         """Too late to be used, or not of our making because it would live too long."""
         return not -allowance <= self.expires - now <= MAX_LIFETIME + allowance
 
+    def of_ours(self, key: bytes, carrier: str) -> bool:
+        """Whether an instance with this key made the session. Constant time. Proves nothing about the call."""
+        return hmac.compare_digest(_proof(key, carrier, self.session[:16]), self.session[16:])
+
     def verify(self, key: bytes, carrier: str, call_id: str) -> bool:
         """Whether this key issued it for this call of this carrier. Constant time."""
         expected = _mac(key, carrier, self.session, call_id, self.expires)
@@ -67,6 +71,18 @@ def issue(key: bytes, carrier: str, session: str, call_id: str, expires: float) 
         raise ValueError("a carrier's name and a call id have no '|' in them")
     until = int(expires)
     return f"v1{session}{until:08x}{_mac(key, carrier, session, call_id, until)}"
+
+
+def new_session(key: bytes, carrier: str, chance: str) -> str:
+    """The id of a new call: `chance` (16 random hex digits) and a proof that we made it.
+
+    Another instance can so tell at the upgrade, before it knows the call, that a stream was ordered by one of us.
+    """
+    return chance + _proof(key, carrier, chance)
+
+
+def _proof(key: bytes, carrier: str, chance: str) -> str:
+    return hmac.new(key, f"session|{carrier}|{chance}".encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def parse(token: str) -> Token | None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tandem.tokens import SingleUse, Token, issue, parse
+from tandem.tokens import SingleUse, Token, issue, new_session, parse
 
 KEY = b"bridge-media-token-key-EXAMPLE"
 SESSION = "8f14e45fceea167a5a36dedd4bea2543"
@@ -97,3 +97,16 @@ def test_memory_is_given_back_at_expiry_and_bounded_until_then() -> None:
     assert used.take(_token(4, EXPIRES + 100), EXPIRES + 31)
     assert len(used) == 2
     assert not used.take(_token(1, EXPIRES + 100), EXPIRES + 31)
+
+
+def test_a_session_says_who_made_it() -> None:
+    key = b"a key"
+    session = new_session(key, "twilio", "0123456789abcdef")
+    token = parse(issue(key, "twilio", session, "CA1", EXPIRES))
+    assert token is not None
+    assert token.of_ours(key, "twilio")
+    assert not token.of_ours(key, "telnyx")
+    assert not token.of_ours(b"another", "twilio")
+    foreign = parse(issue(key, "twilio", "f" * 32, "CA1", EXPIRES))
+    assert foreign is not None
+    assert not foreign.of_ours(key, "twilio")
