@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tandem_codecs.format import AudioFormat
-from tandem_providers.commands import Command
+from tandem_providers.commands import Command, CommitTurn
 from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import InvalidConfigError, ProviderError, ProviderUnavailableError, SessionClosedError
 from tandem_providers.events import (
+    AudioChunk,
     Event,
     GoingAway,
     ProviderLost,
@@ -40,7 +41,9 @@ from tandem_providers.fallback import Attempt, Plan
 from tandem_providers.kept import WORDS, Kept
 from tandem_providers.line import Gate, Line
 from tandem_providers.provider import FRESH, Capabilities, EventSink, HistoryTurn, Opening, Session
+from tandem_providers.rotation import BY_SECONDS, EARLY_SECONDS, complete, meanwhile, news, times
 from tandem_providers.tasks import StartTask
+from tandem_providers.vigil import HEEDED, Vigil
 
 if TYPE_CHECKING:
     from tandem_providers.client import Client
@@ -52,10 +55,8 @@ ANSWER_SECONDS: Final = 8.0
 RECOVERIES: Final = 5
 RECOVERY_WINDOW: Final = 60.0
 """A conversation that lost so many providers in a minute is given up: it must not loop."""
-ROTATE_EARLY_SECONDS: Final = 60.0
-"""How long before a session's known end its successor is opened; a tenth of the session's length at most."""
-ROTATE_BY_SECONDS: Final = 5.0
-"""So long before the end the successor takes over, turn or no turn."""
+STANDBY_SECONDS: Final = 1.0
+"""So long after a successor died before it had taken over, another one is opened."""
 DUPLEX_KEEP_MS: Final = 1000
 """Where there are no turns: what the caller said before the agent's words is taken as heard, but for this much."""
 _WATCHED: Final = frozenset(
@@ -91,6 +92,8 @@ class _Holding:
     began: float = 0.0
     line: Line | None = None
     session: Session | None = None
+    remembers: tuple[HistoryTurn, ...] = ()
+    """The memory that it was given."""
 
     def let_go(self) -> None:
         """Close it politely when it is up, at once when it is still being opened."""
@@ -142,10 +145,13 @@ class Conversation:
         """Where in the caller's audio the turn under way began to be answered."""
         self._turn = False
         self._caller_speaks = False
-        self._answer_timer: asyncio.TimerHandle | None = None
-        self._flow_timer: asyncio.TimerHandle | None = None
-        self._flows = False
-        """Something came since the flow of a voice without turns was last looked at."""
+        self._vigil = Vigil(client.answer_seconds, config, self._give_up_silent)
+        self._lives = 0
+        """How many sessions have had it."""
+        self._stands_by = False
+        """A successor is being opened, or waits for its turn; it was told nothing since."""
+        self._settled = 0
+        """Meanwhile: where in the caller's audio begins what the successor need not be told."""
         self._rotate_at: float | None = None
         self._rotate_by: float | None = None
         self._changed = asyncio.Event()
@@ -167,19 +173,22 @@ class Conversation:
     def send(self, command: Command) -> None:
         """To the provider, or kept for the one that will come, in order with the audio."""
         if self._line is not None:
-            if isinstance(command, WORDS):
+            if self.capabilities.turn_model != "duplex":
+                self._kept.add_told(command)
+            elif isinstance(command, WORDS):
                 self._kept.add_command(command)
+            self._vigil.told(command, self.capabilities)
             self._line.send(command)
         elif not self._ended and not self._kept.add_command(command):
             self._warn("command_dropped", f"too many commands before a provider was ready: {type(command).__name__}")
 
     def pause(self) -> None:
-        self._paused = True
+        self._paused = self._vigil.paused = True
         if self._holding is not None and self._holding.session is not None:
             self._holding.session.pause()
 
     def resume(self) -> None:
-        self._paused = False
+        self._paused = self._vigil.paused = False
         if self._holding is not None and self._holding.session is not None:
             self._holding.session.resume()
 
@@ -229,27 +238,61 @@ class Conversation:
     async def _rotate(self, loop: asyncio.AbstractEventLoop) -> None:
         """Open the successor while the old session still talks, and let it take over between two turns."""
         self._rotate_at = None
-        old = self._holding
-        plan = self._plan(self._client.total_seconds)
-        successor = await self._open(plan)
+        self._stands_by, self._settled = True, self._kept.start
+        successor: _Holding | None = None
+        try:
+            plan = self._plan(self._client.total_seconds)
+            successor = await self._open(plan)
+            if successor is not None:
+                await self._stand_by(successor, loop)
+        finally:
+            self._stands_by = False
+            if self._ended and successor is not None:
+                successor.let_go()
         if successor is None:
+            self._kept.forget(self._settled)
             self._warn("rotation_failed", str(plan.error()))
             self._rotate_at = loop.time() + 5.0
-            return
-        by = self._rotate_by if self._rotate_by is not None else loop.time() + ROTATE_EARLY_SECONDS
+        elif successor.gate.ended is not None:
+            self._kept.forget(self._settled)
+            successor.let_go()
+            self._warn("rotation_failed", f"the successor was gone: {successor.gate.ended.error}")
+            self._rotate_at = loop.time() + STANDBY_SECONDS
+        elif not self._ended:
+            self._hand_over(successor)
+
+    async def _stand_by(self, successor: _Holding, loop: asyncio.AbstractEventLoop) -> None:
+        """Until nobody speaks or is about to; or there is no more time, or one of the two is gone."""
+        successor.gate.on_end = self._changed.set
+        by = loop.time() + EARLY_SECONDS
         try:
-            async with asyncio.timeout_at(by):
-                while self._gone is None and not self._ended and (self._turn or self._caller_speaks):
-                    self._changed.clear()
+            while (
+                self._gone is None
+                and not self._ended
+                and successor.gate.ended is None
+                and (self._turn or self._caller_speaks or self._vigil.due)
+            ):
+                self._changed.clear()
+                async with asyncio.timeout_at(by if self._rotate_by is None else self._rotate_by):
                     await self._changed.wait()
         except TimeoutError:
             pass
-        if self._ended:
-            return
+
+    def _hand_over(self, successor: _Holding) -> None:
+        """The successor has it from here: it is told what was settled since it was given its memory."""
+        told: tuple[HistoryTurn, ...] = ()
+        if successor.session is not None and successor.session.capabilities.text_in:
+            told = complete(news(successor.remembers, self._history()), self._said.values())
+            self._kept.forget(self._settled)
+        old = self._holding
         if self._gone is None and old is not None:
             old.gate.open(_unheard)
             old.release.set()
-        self._adopt(successor)
+            if self._turn:
+                self._line = None
+                lost, self.provider = self.provider, ""
+                self._on_event(ProviderLost(lost, SessionClosedError("its time was up", provider=lost, code="expired")))
+        self._adopt(successor, told)
 
     # Opening
 
@@ -336,7 +379,10 @@ class Conversation:
         seconds, provider = holding.attempt.seconds, self._client.providers[holding.index]
         # A handle is good for one try: one that is refused would be so again.
         handle = self._handles.pop(provider.name, "")
-        opening = Opening(self._history(), handle) if self._began else self._opening
+        opening = self._opening
+        if self._began:
+            holding.remembers = self._history()
+            opening = Opening(holding.remembers, handle)
         try:
             connecting = provider.connect(self._config, holding.gate, leg=self.input_format, opening=opening)
             async with asyncio.timeout(seconds):
@@ -357,19 +403,26 @@ class Conversation:
 
     # Changing hands
 
-    def _adopt(self, holding: _Holding) -> None:
+    def _adopt(self, holding: _Holding, told_first: tuple[HistoryTurn, ...] = ()) -> None:
         """The one place where a provider takes its place. What was kept goes first, in order; then live audio."""
         session, line = holding.session, holding.line
         if session is None or line is None or self._ended:
+            holding.let_go()
             return
         self._holding, self._gone, self._line = holding, None, None
-        self._turn = False
+        self._turn = self._caller_speaks = False
+        self._lives += 1
+        if self._lives > 1:
+            line.tell_apart(f"{self._lives}:")
         self.provider = session.provider
         self.capabilities = session.capabilities
         self._schedule_rotation(None, session.capabilities.max_session_seconds)
+        self._vigil.begin(session.capabilities)
         if self._paused:
             session.pause()
         holding.gate.open(line.receive)
+        if told_first and self._holding is holding and self._gone is None:
+            line.send(meanwhile(told_first))
         if not self._began and self._kept.dropped_bytes:
             self._warn("audio_dropped", f"{self._kept.dropped_ms:.0f} ms of the caller came too long before a provider")
         told, commands = self._kept.start, 0
@@ -388,13 +441,13 @@ class Conversation:
             for piece in pieces:
                 if isinstance(piece, bytes):
                     line.send_audio(piece)
-                else:
+                elif not (self._began and isinstance(piece, CommitTurn) and session.capabilities.hears_turns):
+                    self._vigil.told(piece, session.capabilities)
                     line.send(piece)
         self._kept.keep_only_words()
         if self._holding is holding and self._gone is None and not self._ended:
             self._line = line
             self._began = True
-            self._watch_flow()
 
     def _lose(self, closed: SessionClosed) -> None:
         """The provider is gone. By agreement: so is the conversation. Else somebody else has to take it over."""
@@ -402,7 +455,7 @@ class Conversation:
         if self._holding is not None:
             self._holding.gate.open(_unheard)
             self._holding.release.set()
-        self._stop_waiting()
+        self._vigil.stop()
         looping = len(self._lost_at) == RECOVERIES and now - self._lost_at[0] < RECOVERY_WINDOW
         if error is None or looping or not self._client.recovers:
             if error is not None:
@@ -438,9 +491,7 @@ class Conversation:
         if at is None:
             self._rotate_at = self._rotate_by = None
             return
-        left = at - now
-        self._rotate_by = at - min(ROTATE_BY_SECONDS, left * 0.1)
-        self._rotate_at = max(now, at - min(ROTATE_EARLY_SECONDS, left * 0.4))
+        self._rotate_at, self._rotate_by = times(now, at)
         self._changed.set()
 
     # Events
@@ -448,10 +499,12 @@ class Conversation:
     def _emit(self, event: Event) -> None:
         if self._ended:
             return
-        self._flows = True
-        if self._answer_timer is not None:
-            self._stop_waiting_for_answer()
-        if type(event) in _WATCHED:
+        kind, vigil = type(event), self._vigil
+        vigil.flows = True
+        if kind in HEEDED and (vigil.waits or kind is not AudioChunk):
+            vigil.heed(event)
+            self._changed.set()
+        if kind in _WATCHED:
             self._watch(event)
         else:
             self._on_event(event)
@@ -465,21 +518,21 @@ class Conversation:
                 return
             case TurnStarted():
                 self._turn, self._turn_from = True, self._kept.end
+                self._kept.begun()
             case TurnEnded():
                 self._turn = event.awaiting_tools
                 if event.status in ("completed", "interrupted") and not event.awaiting_tools:
-                    self._kept.forget(self._turn_from)
+                    self._settle(self._turn_from)
             case UserSpeechStarted():
                 self._caller_speaks = True
             case UserSpeechStopped():
                 self._caller_speaks = False
-                self._answer_timer = loop.call_later(self._client.answer_seconds, self._no_answer)
             case Transcript():
                 self._remember(event)
             case ResumeHandle():
                 self._handles[self.provider] = event.handle
             case GoingAway():
-                self._schedule_rotation(loop.time() + (event.seconds or 2 * ROTATE_BY_SECONDS), None)
+                self._schedule_rotation(loop.time() + (event.seconds or 2 * BY_SECONDS), None)
             case SessionReady() if event.expires_at is not None:
                 self._schedule_rotation(loop.time() + max(1.0, event.expires_at - time.time()), None)
             case _:
@@ -500,42 +553,17 @@ class Conversation:
             self._caller_speaks = not words.is_final
         else:
             self._turn = not words.is_final
-            self._kept.forget(self._kept.end - self.input_format.size(DUPLEX_KEEP_MS))
+            self._settle(self._kept.end - self.input_format.size(DUPLEX_KEEP_MS))
 
-    def _no_answer(self) -> None:
-        self._answer_timer = None
-        self._give_up_silent(f"said nothing for {self._client.answer_seconds:g} s after the caller had finished")
-
-    def _watch_flow(self) -> None:
-        """A voice without turns never pauses: when nothing comes for a while, it is dead."""
-        if self._flow_timer is not None:
-            self._flow_timer.cancel()
-            self._flow_timer = None
-        if self.capabilities.turn_model == "duplex":
-            self._flows = False
-            loop = asyncio.get_running_loop()
-            self._flow_timer = loop.call_later(self._client.answer_seconds / 2, self._check_flow)
-
-    def _check_flow(self) -> None:
-        self._flow_timer = None
-        if self._flows or self._paused:
-            self._watch_flow()
+    def _settle(self, position: int) -> None:
+        """Whoever has the conversation knows what came before `position`; a successor that stands by does not."""
+        if self._stands_by:
+            self._settled = max(self._settled, position)
         else:
-            self._give_up_silent("nothing came, not even silence")
+            self._kept.forget(position)
 
     def _give_up_silent(self, why: str) -> None:
         self._lose(SessionClosed(ProviderUnavailableError(why, provider=self.provider, code="silent")))
-
-    def _stop_waiting(self) -> None:
-        self._stop_waiting_for_answer()
-        if self._flow_timer is not None:
-            self._flow_timer.cancel()
-            self._flow_timer = None
-
-    def _stop_waiting_for_answer(self) -> None:
-        if self._answer_timer is not None:
-            self._answer_timer.cancel()
-            self._answer_timer = None
 
     def _warn(self, code: str, message: str) -> None:
         if not self._ended:
@@ -546,7 +574,7 @@ class Conversation:
         if self._ended:
             return
         self._ended = True
-        self._stop_waiting()
+        self._vigil.stop()
         if self._holding is not None:
             self._holding.release.set()
         self._line = self._holding = None

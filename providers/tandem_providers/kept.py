@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from tandem_codecs.format import AudioFormat
-from tandem_providers.commands import Command, SendDtmf, SendText
+from tandem_providers.commands import Command, CommitTurn, Say, SendDtmf, SendText
 
 COMMANDS: Final = 64
 """Far more than a call gives in the time that a connection takes."""
-WORDS: Final = (SendText, SendDtmf)
+WORDS: Final = (SendText, SendDtmf, CommitTurn)
 """Commands that are the caller's words, so to speak: a successor has to be told them, too."""
 
 
@@ -25,8 +25,10 @@ class Kept:
         self._format = audio_format
         self._limit = audio_format.size(seconds * 1000)
         self._audio = bytearray()
-        self._commands: list[tuple[int, Command]] = []
-        """Each with the position that it stands before."""
+        self._commands: list[tuple[int, int, Command]] = []
+        """Each with its number and the position that it stands before."""
+        self.commands = 0
+        """How many there have been: the number of the next one."""
         self.start = 0
         """Position of the oldest byte that is kept."""
         self.dropped_bytes = 0
@@ -53,23 +55,40 @@ class Kept:
         """False when there are too many already: then this one is not kept."""
         if len(self._commands) >= COMMANDS:
             return False
-        self._commands.append((self.end, command))
+        self._commands.append((self.commands, self.end, command))
+        self.commands += 1
         return True
+
+    def add_told(self, command: Command) -> None:
+        """One that a provider was told: kept if a successor may have to be told it, too."""
+        if isinstance(command, Say):
+            self.begun()
+        if isinstance(command, (Say, *WORDS)):
+            self.add_command(command)
+
+    def begun(self) -> None:
+        """A turn has begun: what the agent was to say is being said."""
+        self._commands = [kept for kept in self._commands if not isinstance(kept[2], Say)]
 
     def forget(self, position: int) -> None:
         """A turn is finished: nobody need be told again what came before `position`."""
         self._forget_bytes(min(max(0, position - self.start), len(self._audio)))
-        self._commands = [(at, command) for at, command in self._commands if at > position]
+        self._commands = [kept for kept in self._commands if kept[1] > position]
 
     def keep_only_words(self) -> None:
-        """What is kept has been told: of the commands only the caller's words may be needed again."""
-        self._commands = [(at, command) for at, command in self._commands if isinstance(command, WORDS)]
+        """All was told: only the caller's words, and the last that the agent shall say, may be needed again."""
+        says = [number for number, _, command in self._commands if isinstance(command, Say)]
+        self._commands = [
+            kept for kept in self._commands if isinstance(kept[2], WORDS) or (says and kept[0] == says[-1])
+        ]
 
     def since(self, position: int, commands: int = 0) -> Iterator[bytes | Command]:
-        """Everything from `position` and from that many commands on, in order; audio in few pieces. Forgets nothing."""
+        """Everything from `position` and from that command on, in order; audio in few pieces. Forgets nothing."""
         audio = bytes(self._audio)
         at = max(position, self.start)
-        for before, command in self._commands[commands:]:
+        for number, before, command in self._commands:
+            if number < commands:
+                continue
             end = min(max(at, before), self.start + len(audio))
             if end > at:
                 yield audio[at - self.start : end - self.start]
@@ -77,11 +96,6 @@ class Kept:
             at = end
         if at < self.start + len(audio):
             yield audio[at - self.start :]
-
-    @property
-    def commands(self) -> int:
-        """How many are kept."""
-        return len(self._commands)
 
     def clear(self) -> None:
         self.forget(self.end)

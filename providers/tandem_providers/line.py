@@ -10,7 +10,21 @@ from tandem_codecs.convert import Converter
 from tandem_codecs.format import AudioFormat
 from tandem_codecs.guard import CodecGuard
 from tandem_providers.commands import Command, PlaybackReport
-from tandem_providers.events import AudioChunk, Event, Interrupted, ProviderWarning, SessionReady, TurnEnded
+from tandem_providers.events import (
+    AudioChunk,
+    Event,
+    Interrupted,
+    ItemAdded,
+    ProviderWarning,
+    SessionClosed,
+    SessionReady,
+    ToolCall,
+    Transcript,
+    TurnEnded,
+    TurnStarted,
+    UserSpeechStarted,
+    UserSpeechStopped,
+)
 from tandem_providers.provider import EventSink, Session
 
 WRONG_CODEC: Final = "wrong_codec"
@@ -36,6 +50,7 @@ class Line:
         self._session = session
         self._leg = leg
         self._sink = sink
+        self._prefix = ""
         self._inward = Converter(leg, session.input_format)
         self._outward = Converter(session.output_format, leg)
         self._converts = session.output_format != leg
@@ -50,7 +65,17 @@ class Line:
         if session.input_format != leg:
             self.send_audio = self._send_converted
 
+    def tell_apart(self, prefix: str) -> None:
+        """From now on the names of items and turns begin with `prefix`: other sessions have the same names."""
+        self._prefix, sink = prefix, self._sink
+        self._sink = lambda event: sink(_renamed(event, prefix))
+
     def send(self, command: Command) -> None:
+        if self._prefix and isinstance(command, PlaybackReport):
+            if command.item_id and not command.item_id.startswith(self._prefix):
+                return  # of a session before this one, whose items it does not know
+            turn_id = command.turn_id.removeprefix(self._prefix)
+            command = replace(command, item_id=command.item_id.removeprefix(self._prefix), turn_id=turn_id)
         if self._converts and isinstance(command, PlaybackReport):
             command = self._in_its_own_time(command)
         self._session.send(command)
@@ -130,12 +155,42 @@ class Line:
         return replace(report, played_ms=min(report.played_ms, most), received_ms=min(report.received_ms, most))
 
 
+def _renamed(event: Event, prefix: str) -> Event:
+    """The same with its item's and turn's names, where it has any, behind `prefix`."""
+    match event:
+        case AudioChunk():
+            item_id, turn_id = _behind(prefix, event.item_id), _behind(prefix, event.turn_id)
+            return AudioChunk(event.audio, event.is_final, item_id, turn_id, event.content_index)
+        case Transcript():
+            return replace(event, item_id=_behind(prefix, event.item_id), turn_id=_behind(prefix, event.turn_id))
+        case ItemAdded():
+            after = event.after and _behind(prefix, event.after)
+            return replace(event, item_id=_behind(prefix, event.item_id), after=after)
+        case UserSpeechStarted() | UserSpeechStopped():
+            return replace(event, item_id=_behind(prefix, event.item_id))
+        case TurnStarted() | TurnEnded() | Interrupted() | ToolCall():
+            return replace(event, turn_id=_behind(prefix, event.turn_id))
+        case _:
+            return event
+
+
+def _behind(prefix: str, name: str) -> str:
+    return prefix + name if name else name
+
+
 class Gate:
     """The sink of a session that is being opened: events wait until it is known who hears them, then pass."""
 
     def __init__(self) -> None:
         self.held: list[Event] = []
-        self._sink: EventSink = self.held.append
+        self.on_end: Callable[[], None] = _nothing
+        """Called when the session ends while its events wait."""
+        self._sink: EventSink = self._hold
+
+    @property
+    def ended(self) -> SessionClosed | None:
+        """How the session ended, if it did while its events wait."""
+        return next((event for event in self.held if isinstance(event, SessionClosed)), None)
 
     def __call__(self, event: Event) -> None:
         self._sink(event)
@@ -146,3 +201,12 @@ class Gate:
             sink(event)
         self.held.clear()
         self._sink = sink
+
+    def _hold(self, event: Event) -> None:
+        self.held.append(event)
+        if isinstance(event, SessionClosed):
+            self.on_end()
+
+
+def _nothing() -> None:
+    pass

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from fakes import Events, FakeProvider, tasks, turns
@@ -14,14 +15,17 @@ from fakes import Events, FakeProvider, tasks, turns
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import MULAW_8K, PCM16_16K, PCM16_24K
 from tandem_providers.client import Client
-from tandem_providers.commands import CancelResponse, SendDtmf
+from tandem_providers.commands import CancelResponse, CommitTurn, PlaybackReport, Purpose, Say, SendDtmf, SendText
 from tandem_providers.config import ProcessConfig
 from tandem_providers.conversation import RECOVERIES, Conversation
 from tandem_providers.errors import AuthenticationFailedError, ConnectionFailedError, InvalidConfigError
 from tandem_providers.events import (
     AudioChunk,
+    Event,
     GoingAway,
+    ItemAdded,
     ProviderLost,
+    ProviderWarning,
     ResumeHandle,
     SessionClosed,
     SessionReady,
@@ -202,14 +206,57 @@ async def test_r06_a_provider_that_does_not_answer_is_taken_for_dead() -> None:
         assert codes(second.session.heard) == [1]
 
 
-async def test_any_sign_of_life_is_an_answer() -> None:
+@pytest.mark.parametrize("sign", [Transcript("hm", False, True, "u"), ItemAdded("u", None, True), TurnStarted("t")])
+async def test_r06_that_it_was_heard_is_no_answer(sign: Event) -> None:
     provider = FakeProvider("first", MULAW_8K)
-    async with talk(Client(provider, answer_seconds=0.05)) as (session, events):
+    async with talk(Client(provider, answer_seconds=0.02)) as (_, events):
         provider.session.tell(UserSpeechStopped())
-        provider.session.tell(Transcript("hm", False, True, "u"))
-        await asyncio.sleep(0.12)
-        assert not events.of(ProviderLost)
-        assert session.provider == "first"
+        provider.session.tell(sign)
+        await events.until(ProviderLost)
+
+
+async def test_r06_one_without_ears_of_its_own_owes_an_answer_to_a_commit_and_so_does_its_successor() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    provider.capabilities = replace(provider.capabilities, hears_turns=False)
+    async with talk(Client(provider, answer_seconds=0.02)) as (session, events):
+        session.send_audio(frame(1))
+        session.send(CommitTurn())
+        await events.until(ProviderLost)
+        await events.until(SessionReady, 2)
+        await turns(5)
+        assert provider.session.told == [frame(1), CommitTurn()]
+        await events.until(ProviderLost, 2)
+
+
+async def test_what_was_to_be_said_and_had_not_begun_is_asked_of_the_successor() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    async with talk(Client(provider)) as (session, events):
+        session.send(Say(Purpose.GREETING))
+        provider.session.end(BROKEN)
+        await events.until(SessionReady, 2)
+        await turns(5)
+        assert provider.session.told == [Say(Purpose.GREETING)]
+        provider.session.tell(TurnStarted("t"))
+        provider.session.end(BROKEN)
+        await events.until(SessionReady, 3)
+        await turns(5)
+        assert provider.session.told == []
+
+
+async def test_sessions_that_count_alike_are_told_apart() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    async with talk(Client(provider)) as (session, events):
+        for life in (1, 2):
+            provider.session.tell(AudioChunk(b"x", True, "item-1", "turn-1"))
+            session.send(PlaybackReport(events.of(AudioChunk)[-1].item_id, "", 0, 1, 2))
+            assert provider.session.commands == [PlaybackReport("item-1", "", 0, 1, 2)]
+            provider.session.end(BROKEN)
+            await events.until(SessionReady, life + 1)
+            await turns(5)
+        assert [(chunk.item_id, chunk.turn_id) for chunk in events.of(AudioChunk)] == [
+            ("item-1", "turn-1"),
+            ("2:item-1", "2:turn-1"),
+        ]
 
 
 # --- rotation ---------------------------------------------------------------------------------------------------------
@@ -268,6 +315,104 @@ async def test_a_session_that_dies_while_its_successor_is_coming_is_followed_at_
         assert codes(provider.session.heard) == [1]
         session.send_audio(frame(2))
         assert codes(provider.session.heard) == [1, 2]
+
+
+async def rotating(session: Conversation, provider: FakeProvider) -> None:
+    """The successor is open and stands by."""
+    session._rotate_at = asyncio.get_running_loop().time()
+    session._rotate_by = session._rotate_at + 5.0
+    session._changed.set()
+    have = len(provider.sessions)
+    async with asyncio.timeout(5):
+        while len(provider.sessions) == have:
+            await turns(1)
+    await turns(5)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_what_was_settled_while_the_successor_stood_by_is_told_to_it(reads: bool) -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    provider.capabilities = replace(provider.capabilities, text_in=reads)
+    async with talk(Client(provider)) as (session, events):
+        old = provider.session
+        session.send_audio(frame(1))
+        old.tell(TurnStarted("t1"))
+        await rotating(session, provider)
+        old.tell(Transcript("I am Ann", True, True, "u"))
+        old.tell(Transcript("Hello Ann", True, False, "a"))
+        old.tell(TurnEnded("t1", "completed"))
+        await events.until(SessionReady, 2)
+        await turns(5)
+        if reads:
+            (told,) = provider.session.commands
+            assert isinstance(told, SendText)
+            assert told.text.endswith("Caller: I am Ann\nYou: Hello Ann")
+            assert not provider.session.heard
+        else:
+            assert provider.session.told == [frame(1)]
+
+
+async def test_a_turn_that_outlasts_its_session_is_gone_on_with_by_the_successor() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    async with talk(Client(provider)) as (session, events):
+        provider.session.tell(TurnStarted("t1"))
+        await rotating(session, provider)
+        assert not events.of(ProviderLost)
+        session._rotate_by = asyncio.get_running_loop().time()
+        session._changed.set()
+        await events.until(SessionReady, 2)
+        assert events.kinds[-2:] == ["ProviderLost", "SessionReady"]
+        assert session.provider == "first"
+        await turns(5)
+        assert provider.open == 1
+
+
+async def test_it_does_not_change_hands_between_a_question_and_its_answer() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    async with talk(Client(provider)) as (session, events):
+        old = provider.session
+        old.tell(UserSpeechStarted())
+        await rotating(session, provider)
+        old.tell(UserSpeechStopped())
+        await turns(10)
+        assert len(events.of(SessionReady)) == 1
+        old.tell(TurnStarted("t"))
+        old.tell(TurnEnded("t", "completed"))
+        await events.until(SessionReady, 2)
+
+
+async def test_a_successor_that_died_while_it_stood_by_does_not_take_over() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    async with talk(Client(provider)) as (session, events):
+        old = provider.session
+        old.tell(TurnStarted("t1"))
+        await rotating(session, provider)
+        provider.session.end(BROKEN)
+        await turns(10)
+        assert [warning.code for warning in events.of(ProviderWarning)] == ["rotation_failed"]
+        assert provider.open == 1
+        old.tell(TurnEnded("t1", "completed"))
+        await rotating(session, provider)
+        assert events.kinds == [
+            "SessionReady",
+            "TurnStarted",
+            "ProviderWarning",
+            "TurnEnded",
+            "SessionReady",
+        ]
+        assert not events.of(ProviderLost)
+
+
+async def test_a_successor_is_let_go_when_the_conversation_ends_before_it_took_over() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    client = Client(provider)
+    async with talk(client) as (session, _):
+        provider.session.tell(TurnStarted("t1"))
+        await rotating(session, provider)
+        assert provider.open == 2
+        await client.close()
+        await turns(10)
+        assert provider.open == 0
 
 
 # --- a hedged start ---------------------------------------------------------------------------------------------------

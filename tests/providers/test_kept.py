@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tandem_codecs.format import MULAW_8K, PCM16_24K
-from tandem_providers.commands import CancelResponse, Command, CommitTurn, SendDtmf
+from tandem_providers.commands import CancelResponse, Command, CommitTurn, Purpose, Say, SendDtmf, SendText
 from tandem_providers.kept import COMMANDS, Kept
 
 
@@ -28,7 +28,7 @@ def test_a_finished_turn_is_forgotten_with_its_commands_and_only_words_are_told_
     kept.add_audio(b"abcd")
     kept.add_command(SendDtmf("1"))
     kept.add_audio(b"efgh")
-    kept.add_command(CommitTurn())
+    kept.add_command(CancelResponse())
     kept.add_command(SendDtmf("2"))
     kept.keep_only_words()
     assert list(kept.since(0)) == [b"abcd", SendDtmf("1"), b"efgh", SendDtmf("2")]
@@ -40,6 +40,22 @@ def test_a_finished_turn_is_forgotten_with_its_commands_and_only_words_are_told_
     kept.clear()
     assert list(kept.since(0)) == []
     assert kept.dropped_bytes == 0
+
+
+def test_what_the_agent_was_asked_to_say_is_kept_until_it_begins() -> None:
+    kept = Kept(MULAW_8K, 1)
+    for told in (Say(Purpose.GREETING), CommitTurn(), CancelResponse(), SendText("a"), Say(Purpose.STILL_THERE)):
+        kept.add_told(told)
+    assert list(kept.since(0)) == [CommitTurn(), SendText("a"), Say(Purpose.STILL_THERE)]
+    seen = kept.commands
+    kept.begun()
+    kept.add_told(SendDtmf("1"))
+    assert list(kept.since(0, seen)) == [SendDtmf("1")], "commands are counted, whatever is forgotten"
+    assert list(kept.since(0)) == [CommitTurn(), SendText("a"), SendDtmf("1")]
+    kept.add_command(Say(Purpose.GREETING))
+    kept.add_command(Say(Purpose.MESSAGE, "m"))
+    kept.keep_only_words()
+    assert list(kept.since(0))[3:] == [Say(Purpose.MESSAGE, "m")]
 
 
 def test_the_oldest_audio_goes_first_and_commands_never() -> None:

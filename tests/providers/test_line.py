@@ -16,10 +16,16 @@ from tandem_providers.events import (
     AudioChunk,
     Event,
     Interrupted,
+    ItemAdded,
     ProviderWarning,
+    SessionClosed,
     SessionReady,
+    ToolCall,
+    Transcript,
     TurnEnded,
+    TurnStarted,
     UserSpeechStarted,
+    UserSpeechStopped,
 )
 from tandem_providers.line import ITEMS, WRONG_CODEC, Gate, Line
 from tandem_providers.prompts import prompt
@@ -139,6 +145,56 @@ def test_old_items_are_forgotten() -> None:
     line.send(PlaybackReport("0", "t", 0, 99, 99))
     line.send(PlaybackReport("1", "t", 0, 99, 99))
     assert session.commands == [PlaybackReport("0", "t", 0, 99, 99), PlaybackReport("1", "t", 0, 20, 20)]
+
+
+@pytest.mark.parametrize("speaks", [LEG, PCM16_24K])
+def test_later_sessions_are_told_apart_by_the_names_of_what_they_say(speaks: AudioFormat) -> None:
+    line, session, events = line_to(speaks)
+    line.tell_apart("2:")
+    named: list[Event] = [
+        AudioChunk(bytes(960), True, "i", "t", 3),
+        Transcript("x", True, False, "i", "t"),
+        ItemAdded("i", "h", False),
+        ItemAdded("i", None, False),
+        UserSpeechStarted("i"),
+        UserSpeechStopped("i"),
+        TurnStarted("t"),
+        TurnEnded("t", "completed"),
+        Interrupted("t"),
+        Interrupted(),
+        ToolCall("c", "f", "{}", "t"),
+    ]
+    for event in named:
+        line.receive(event)
+    chunk = events.all.pop(0)
+    assert isinstance(chunk, AudioChunk)
+    assert (chunk.is_final, chunk.item_id, chunk.turn_id, chunk.content_index) == (True, "2:i", "2:t", 3)
+    assert events.all == [
+        Transcript("x", True, False, "2:i", "2:t"),
+        ItemAdded("2:i", "2:h", False),
+        ItemAdded("2:i", None, False),
+        UserSpeechStarted("2:i"),
+        UserSpeechStopped("2:i"),
+        TurnStarted("2:t"),
+        TurnEnded("2:t", "completed"),
+        Interrupted("2:t"),
+        Interrupted(),
+        ToolCall("c", "f", "{}", "2:t"),
+    ]
+    line.send(PlaybackReport("i", "t", 3, 5, 10))
+    line.send(PlaybackReport("2:i", "2:t", 3, 5, 10))
+    assert session.commands == [PlaybackReport("i", "t", 3, 5, 10)], "the first one is of another session"
+
+
+def test_a_gate_tells_that_its_session_has_ended_meanwhile() -> None:
+    gate = Gate()
+    told: list[bool] = []
+    gate(UserSpeechStarted())
+    ends = [gate.ended]
+    gate.on_end = lambda: told.append(True)
+    gate(SessionClosed())
+    assert [*ends, gate.ended] == [None, SessionClosed()]
+    assert told == [True]
 
 
 def test_a_rate_that_nothing_converts_is_refused() -> None:
