@@ -22,6 +22,8 @@ class Agent:
     """Names of configured providers: primary, then fallbacks."""
     max_call_seconds: float | None = None
     silence_seconds: float | None = None
+    tools: tuple[str, ...] | None = None
+    """Names of the tools that it may use."""
 
     def over(self, other: Agent) -> Agent:
         """This one, with what it leaves open as the other has it."""
@@ -31,7 +33,11 @@ class Agent:
     def config(self, base: ProcessConfig) -> ProcessConfig:
         """What its provider is asked for."""
         wishes = {name: getattr(self, name) for name in ("instructions", "voice", "temperature")}
-        return replace(base, **{name: value for name, value in wishes.items() if value is not None})
+        config = replace(base, **{name: value for name, value in wishes.items() if value is not None})
+        if self.tools is None:
+            return config
+        functions = tuple(function for function in base.functions if function.name in self.tools)
+        return replace(config, functions=functions, on_function_call=base.on_function_call if functions else None)
 
     def plan(self, base: CallPlan) -> CallPlan:
         """What its calls are set up with."""
@@ -43,6 +49,15 @@ class Agent:
         return replace(base, **{name: value for name, value in wishes.items() if value is not None})
 
 
-_FIELDS = ("instructions", "greeting", "voice", "temperature", "providers", "max_call_seconds", "silence_seconds")
+_FIELDS = (
+    "instructions",
+    "greeting",
+    "voice",
+    "temperature",
+    "providers",
+    "max_call_seconds",
+    "silence_seconds",
+    "tools",
+)
 DEFAULT = Agent()
 """As the server's own settings have it."""

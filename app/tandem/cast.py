@@ -9,6 +9,7 @@ from pathlib import Path
 from tandem.agents import Agent
 from tandem.providers_from_env import Choice, fit, unknown_provider
 from tandem.routing import Routes, RoutesError, load
+from tandem.tools.wanted import WantedTools
 from tandem_providers.config import ProcessConfig
 from tandem_providers.table import ProviderKind
 
@@ -35,6 +36,18 @@ def providers_of(routes: Routes, kinds: Mapping[str, ProviderKind], problems: li
             elif name not in names:
                 names.append(name)
     return names
+
+
+def check_tools(routes: Routes, wanted: WantedTools, problems: list[str]) -> None:
+    """No route may name a tool that there is not. What an MCP server will offer is not known yet."""
+    known = {declared.name for declared in wanted.declarations}
+    if wanted.mcp:
+        return
+    for agent, place in routes.agents():
+        for name in agent.tools or ():
+            if name not in known:
+                there = f"; there are {', '.join(sorted(known))}" if known else "; there are none"
+                problems.append(f"ROUTES_FILE: {place}: there is no tool {name!r}{there}")
 
 
 def fit_agents(

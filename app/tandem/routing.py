@@ -11,6 +11,7 @@
     voice = "marin"
     providers = ["openai", "echo"]
     max_call_seconds = 600
+    tools = ["find_order", "hang_up"]         # of those that there are; [] for none
 
 The first route that fits is taken; the same in YAML. Reading is pure but for `load`, which opens the file.
 """
@@ -134,6 +135,7 @@ class Wishes(BaseModel):
     providers: Annotated[_OneOrMore | None, Field(min_length=1)] = None
     max_call_seconds: Annotated[float | None, Field(gt=0)] = None
     silence_seconds: Annotated[float | None, Field(gt=0)] = None
+    tools: _OneOrMore | None = None
 
     def agent_called(self, name: str) -> Agent:
         """The agent that is wished for."""
@@ -147,6 +149,7 @@ class Wishes(BaseModel):
             names,
             self.max_call_seconds,
             self.silence_seconds,
+            None if self.tools is None else tuple(self.tools),
         )
 
 

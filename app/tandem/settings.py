@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, Valid
 from tandem import logs
 from tandem.carriers.telnyx import ByteOrder
 from tandem.carriers.telnyx_webhook import public_key
-from tandem.cast import fit_agents, providers_of, read_routes
+from tandem.cast import check_tools, fit_agents, providers_of, read_routes
 from tandem.providers_from_env import (
     Choice,
     choose,
@@ -443,6 +443,7 @@ def load(
         warnings += [f"{choice.name}: {each}" for each in remarks(choice.kind.name, choice.options, date.today())]
     if settings is not None:
         settings._tools = wanted_tools(settings, given, problems)
+        check_tools(routes, settings._tools, problems)
         every = {choice.name: choice for choice in choices}
         config, greeting = process_config(settings), settings.greeting
         choices = fit([every[name] for name in usual if name in every], config, greeting, problems, warnings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -85,8 +85,8 @@ class Switchboard:
             silence_seconds=limits.silence_seconds,
         )
         """What each new call is set up with, but for what its carrier decides."""
-        self.equip: Callable[[Bridge], None] | None = None
-        """Gives a new call the functions that its agent may call."""
+        self.equip: Callable[[Bridge, Collection[str] | None], None] | None = None
+        """Gives a new call the functions that its agent may call: those of these names, or all."""
         self._client = client
         self._config = config
         self._limits = limits
@@ -158,7 +158,7 @@ class Switchboard:
         )
         bridge.agent = agent.name
         if self.equip is not None:
-            self.equip(bridge)
+            self.equip(bridge, agent.tools)
         self.live[identity.session] = bridge
         self._empty.clear()
         self._metrics.calls_live.set(len(self.live))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from playbook import plan
 
 from tandem.agents import DEFAULT, Agent
-from tandem_providers.config import ProcessConfig
+from tandem_providers.config import FunctionDeclaration, ProcessConfig
 
 BASE = ProcessConfig("Be kind.", "ash", temperature=0.7, extensions={"x": 1})
 
@@ -28,3 +30,16 @@ def test_one_over_another_keeps_its_name_and_fills_its_gaps() -> None:
     file = Agent("desk", "Be brief.", "Desk.", providers=("openai",))
     asked = Agent("webhook", greeting="Good morning.").over(file)
     assert asked == Agent("webhook", "Be brief.", "Good morning.", providers=("openai",))
+
+
+def test_an_agent_may_have_some_of_the_tools_or_none() -> None:
+    async def handle(*_: object) -> object:
+        return None
+
+    base = replace(BASE, functions=(FunctionDeclaration("a"), FunctionDeclaration("b")), on_function_call=handle)
+    assert Agent().config(base) == base
+    some = Agent(tools=("b", "unknown")).config(base)
+    assert ([function.name for function in some.functions], some.on_function_call) == (["b"], handle)
+    none = Agent(tools=()).config(base)
+    assert (none.functions, none.on_function_call) == ((), None)
+    assert Agent(tools=()).over(Agent(tools=("a",))).tools == ()

@@ -110,3 +110,15 @@ except SettingsError as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "MCP_SERVERS: needs the package mcp; install it with: pip install 'tandem[mcp]'\n"
+
+
+def test_a_route_names_tools_that_there_are(tmp_path: Path) -> None:
+    routes = tmp_path / "routes.toml"
+    routes.write_text('[[routes]]\nname = "desk"\ncalled = "+15550001111"\ntools = ["hang_up", "hangup"]\n')
+    environ = {"ROUTES_FILE": str(routes), "PROVIDERS": "echo", "BUILTIN_TOOLS": "hang_up"}
+    (line,) = problems(**environ)
+    assert line.startswith(f"ROUTES_FILE: {routes}")
+    assert line.endswith("there is no tool 'hangup'; there are hang_up")
+    # What another server offers is known when it is asked.
+    agent = settings(**environ, MCP_SERVERS="a=https://mcp.example/").routes.choose("+15550001111").agent
+    assert agent.tools == ("hang_up", "hangup")
