@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 
 from tandem.logs import JsonFormatter, Redactor
 from tandem.settings import PREFIXES
@@ -25,6 +26,11 @@ PRIVATE = re.compile(
     r"planted|Bearer\s+\S|(?<![a-z])sk-[A-Za-z0-9]{4,}|(?<![\w.-])\+?\d{10,15}(?![\w.-])|/media/[\w-]+\.", re.IGNORECASE
 )
 _ON_PURPOSE = ("tandem.test", "lib")  # loggers of the tests that prove the redaction itself
+
+
+# Several tests run at once, and how long one example took says nothing then.
+settings.register_profile("tandem", deadline=None)
+settings.load_profile("tandem")
 
 
 def pytest_configure() -> None:
