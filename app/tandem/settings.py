@@ -72,6 +72,8 @@ class TwilioAccount:
     account_sid: str
     auth_token: str = field(repr=False)
     api_url: str = TWILIO_API_URL
+    shared_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Secrets by id of the shared keys with which it may sign instead."""
     demo: bool = False
     """The well-known account of a server that has no keys at all: whoever signs with it may talk to the echo."""
 
@@ -134,7 +136,16 @@ class Settings(BaseModel):
     )
     twilio_account_sid: str = Field("", description="Twilio account (AC...).")
     twilio_auth_token: SecretStr = Field(SecretStr(""), description="Twilio auth token; checks signatures.")
-    twilio_api_url: str = Field(TWILIO_API_URL, description="Twilio's API, for tests and other regions.")
+    twilio_api_url: str = Field(
+        TWILIO_API_URL,
+        description="Twilio's API, for tests and other regions (https://api.dublin.ie1.twilio.com; the region has "
+        "credentials of its own).",
+    )
+    twilio_shared_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Shared keys that Twilio may sign with (SHA-256) instead of the auth token: ID:SECRET, "
+        "comma-separated.",
+    )
     telnyx_api_key: SecretStr = Field(SecretStr(""), description="Telnyx API key (KEY...); answers and ends calls.")
     telnyx_public_key: str = Field(
         "", description="The Telnyx account's public key, as the portal shows it; checks signatures."
@@ -284,7 +295,10 @@ class Settings(BaseModel):
         """Whose requests are accepted. None: nobody's, the routes are not there."""
         if self.twilio_account_sid:
             return TwilioAccount(
-                self.twilio_account_sid, self.twilio_auth_token.get_secret_value(), self.twilio_api_url
+                self.twilio_account_sid,
+                self.twilio_auth_token.get_secret_value(),
+                self.twilio_api_url,
+                shared_keys(self.twilio_shared_keys.get_secret_value()),
             )
         if embedded_only(self._choices):
             return TwilioAccount(DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, self.twilio_api_url, demo=True)
@@ -320,7 +334,8 @@ class Settings(BaseModel):
     def secret_values(self) -> list[str]:
         """Everything that must not appear in any output."""
         own = [v.get_secret_value() for _, v in self if isinstance(v, SecretStr)]
-        return [value for value in (*own, *self._keys, *self._tools.secrets) if value]
+        shared = shared_keys(self.twilio_shared_keys.get_secret_value()).values()
+        return [value for value in (*own, *shared, *self._keys, *self._tools.secrets) if value]
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
@@ -336,6 +351,12 @@ class Settings(BaseModel):
     @classmethod
     def _is_telnyx_api(cls, value: str) -> str:
         return origin_of(value.rstrip("/").removesuffix("/v2"))
+
+    @field_validator("twilio_shared_keys")
+    @classmethod
+    def _is_shared_keys(cls, value: SecretStr) -> SecretStr:
+        shared_keys(value.get_secret_value())
+        return value
 
     @field_validator("call_webhook_url")
     @classmethod
@@ -377,6 +398,18 @@ class Settings(BaseModel):
         if not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError("has characters that can't travel in a header; use letters, digits and punctuation")
         return value
+
+
+def shared_keys(text: str) -> dict[str, str]:
+    """Secrets by id, of `TWILIO_SHARED_KEYS`.
+
+    Raises:
+        ValueError: an entry is not of the form ID:SECRET.
+    """
+    pairs = [entry.strip().partition(":") for entry in text.split(",") if entry.strip()]
+    if not all(name and colon and secret for name, colon, secret in pairs):
+        raise ValueError("write ID:SECRET, and a comma between two of them")
+    return {name: secret for name, _, secret in pairs}
 
 
 def origin_of(text: str) -> str:

@@ -19,6 +19,8 @@ _AFTER = "/twilio/status?after=stream"
 _STREAM_FAILS_WITHIN = 15.0
 """Seconds after the webhook; Twilio gives up on a stream that does not open long before."""
 _APOLOGY = "Sorry, we can not take your call right now. Please try again later."
+_BAD_DOCUMENT = "12"
+"""What the codes of errors in TwiML begin with."""
 _NOT_REACHED = {
     "busy": "is busy",
     "no-answer": "did not answer",
@@ -43,13 +45,21 @@ router = APIRouter(tags=["twilio"])
 async def voice(request: Request) -> Response:
     """An inbound call: admit it, begin to open its provider, and tell Twilio where to stream.
 
-    With `after=keys`: a call that was taken out of its stream to play keys comes back to it.
+    With `after=keys`: a call that was taken out of its stream to play keys comes back to it. Good as a fallback URL,
+    too: a document that Twilio could not use is not sent again.
     """
     settings: Settings = request.app.state.settings
     account = _account(settings)
-    call = _call_of(await _verified(request, settings, account))
+    form = await _verified(request, settings, account)
+    call = _call_of(form)
     if call.account_id != account.account_sid:
         raise HTTPException(403)
+    if trouble := form.get("ErrorCode"):
+        log.error(
+            "twilio asks the fallback", call_id=call.call_id, code=trouble, url=without_values(form.get("ErrorUrl"))
+        )
+        if trouble.startswith(_BAD_DOCUMENT):
+            return _twiml(webhook.say_and_hangup(_APOLOGY))
     if request.query_params.get("after") == "keys":
         return _back_to_the_agent(request, call.call_id, "")
     bridge = await take_in(request.app, TWILIO, IncomingCall(call.call_id, call.account_id, call.caller, call.called))
@@ -58,6 +68,7 @@ async def voice(request: Request) -> Response:
     return _twiml(stream_of(settings, bridge))
 
 
+@router.get("/twilio/status")
 @router.post("/twilio/status")
 async def status(request: Request) -> Response:
     """Call and stream status callbacks. With `after`, the question what follows a stream or a transfer."""
@@ -159,7 +170,7 @@ async def media(websocket: WebSocket, token: str) -> None:
     verdict = webhook.verify_upgrade(
         _raw_path(websocket.scope["raw_path"]),
         settings.origin,
-        webhook.Keys((account.auth_token,)),
+        webhook.Keys((account.auth_token,), account.shared_keys),
         query=websocket.scope["query_string"].decode("latin-1"),
         given=headers.get(webhook.SIGNATURE_HEADER, ""),
         settings=headers.get(webhook.SETTINGS_HEADER, ""),
@@ -193,7 +204,7 @@ async def _verified(request: Request, settings: Settings, account: TwilioAccount
             signature_settings=request.headers.get(webhook.SETTINGS_HEADER, ""),
         ),
         settings.origin,
-        webhook.Keys((account.auth_token,)),
+        webhook.Keys((account.auth_token,), account.shared_keys),
     )
     route = request.url.path
     if not verdict.genuine or verdict.form is None:

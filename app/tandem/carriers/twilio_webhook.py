@@ -16,6 +16,8 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
+import msgspec
+
 from tandem.carriers.forms import FORM_TYPE, Form, parse_form
 from tandem.carriers.urls import spellings, websocket_url
 from tandem.carriers.xml_answer import XmlAnswer, clean, document
@@ -163,7 +165,23 @@ def _signed_fields(request: Webhook) -> tuple[Pairs, Form]:
     actual = hashlib.sha256(request.body).hexdigest()
     if not hmac.compare_digest(actual.encode(), claimed.lower().encode("utf-8", "surrogatepass")):
         raise ValueError("the body does not match bodySHA256")
-    return (), in_query
+    return (), Form((*in_query.pairs, *_json_fields(request.body, kind)))
+
+
+def _json_fields(body: bytes, kind: str) -> list[tuple[str, str]]:
+    """What a JSON body says in plain fields; a body that is none says nothing.
+
+    Raises:
+        ValueError: it claims to be JSON and is not.
+    """
+    if kind != "application/json":
+        return []
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        raise ValueError("the body is no JSON") from None
+    plain = fields.items() if isinstance(fields, dict) else ()
+    return [(name, value) for name, value in plain if isinstance(value, str)]
 
 
 # What it says

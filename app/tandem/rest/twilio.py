@@ -127,7 +127,8 @@ class TwilioApi:
 
     async def set_urls(self, number: Number, voice_url: str, status_url: str, fallback_url: str = "") -> None:
         """Have a number ask `voice_url` with POST, tell `status_url`, and ask `fallback_url` when the first fails."""
-        form = {"VoiceUrl": voice_url, "VoiceMethod": "POST", "StatusCallback": status_url}
+        form = {"VoiceUrl": voice_url, "VoiceMethod": "POST"}
+        form |= {"StatusCallback": status_url, "StatusCallbackMethod": "POST"}
         if fallback_url:
             form |= {"VoiceFallbackUrl": fallback_url, "VoiceFallbackMethod": "POST"}
         path = f"{self._account}/IncomingPhoneNumbers/{quote(number.sid, safe='')}.json"
