@@ -14,7 +14,7 @@ from typing import Any, Final, assert_never
 
 import msgspec
 
-from tandem_codecs.format import PCM16_24K, AudioFormat
+from tandem_codecs.format import AudioFormat
 from tandem_codecs.level import is_loud
 from tandem_providers import deepgram_events as wire
 from tandem_providers.asides import Aside, Asides, direction, noted, pressed, written
@@ -32,10 +32,10 @@ from tandem_providers.config import ProcessConfig
 from tandem_providers.deepgram_errors import classify, classify_close, presentable
 from tandem_providers.deepgram_options import DeepgramOptions, dial
 from tandem_providers.deepgram_reader import Reader
-from tandem_providers.deepgram_session import formats, plan_session
+from tandem_providers.deepgram_session import capabilities, plan_session
 from tandem_providers.errors import InvalidConfigError, ProviderError
 from tandem_providers.events import AudioChunk, Event, ProviderWarning, RawEvent, SessionClosed, SessionReady
-from tandem_providers.provider import FRESH, Binary, Capabilities, Dial, Opening
+from tandem_providers.provider import FRESH, Binary, Dial, Opening
 
 __all__ = ["DeepgramOptions", "DeepgramProtocol", "capabilities"]
 
@@ -62,30 +62,6 @@ _END_TURN: Final = b'{"type":"ForceEndTurn"}'
 
 _encode: Final = msgspec.json.Encoder().encode
 _sessions = itertools.count(1)
-
-
-def capabilities(options: DeepgramOptions, name: str = "deepgram") -> Capabilities:
-    """What a session with these options can do; checks the options, too.
-
-    Raises:
-        InvalidConfigError: an option is wrong.
-    """
-    dial(options, name)
-    plan = plan_session(options, ProcessConfig(), PCM16_24K, FRESH, name)
-    offered = formats(options, name)
-    return Capabilities(
-        input_formats=offered,
-        output_formats=offered,
-        turn_model="agent",
-        truncate=False,
-        # Nothing stops the agent but the caller's voice; what it goes on saying is not passed on.
-        cancel=True,
-        text_in=True,
-        hears_turns=True,
-        seeds=not plan.stored,
-        transcribes=True,
-        speaks_while_it_waits=False,
-    )
 
 
 class DeepgramProtocol:

@@ -19,11 +19,12 @@ from tandem_providers.deepgram_options import (
     DEFAULT_VOICE,
     MULTILINGUAL_LISTEN_MODEL,
     DeepgramOptions,
+    dial,
 )
 from tandem_providers.deepgram_settings import Part, checked, given_settings
 from tandem_providers.errors import InvalidConfigError
 from tandem_providers.events import ProviderWarning
-from tandem_providers.provider import Opening
+from tandem_providers.provider import FRESH, Capabilities, Opening
 
 FORMATS: Final = (MULAW_8K, ALAW_8K, PCM16_24K, PCM16_16K, PCM16_8K)
 EOT_TIMEOUT_MS: Final = 5000
@@ -61,6 +62,30 @@ class SessionPlan:
     raw_events: bool
     warnings: tuple[ProviderWarning, ...]
     """What the operator should know."""
+
+
+def capabilities(options: DeepgramOptions, name: str = "deepgram") -> Capabilities:
+    """What a session with these options can do; checks the options, too.
+
+    Raises:
+        InvalidConfigError: an option is wrong.
+    """
+    dial(options, name)
+    plan = plan_session(options, ProcessConfig(), PCM16_24K, FRESH, name)
+    offered = formats(options, name)
+    return Capabilities(
+        input_formats=offered,
+        output_formats=offered,
+        turn_model="agent",
+        truncate=False,
+        # Nothing stops the agent but the caller's voice; what it goes on saying is not passed on.
+        cancel=True,
+        text_in=True,
+        hears_turns=True,
+        seeds=not plan.stored,
+        transcribes=True,
+        speaks_while_it_waits=False,
+    )
 
 
 def plan_session(

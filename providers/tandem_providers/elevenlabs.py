@@ -32,11 +32,11 @@ from tandem_providers.commands import (
     ToolResult,
 )
 from tandem_providers.config import ProcessConfig
-from tandem_providers.elevenlabs_errors import classify, classify_close, presentable
+from tandem_providers.elevenlabs_errors import classify, classify_close, is_failure, presentable
 from tandem_providers.elevenlabs_options import ElevenLabsOptions, dial
 from tandem_providers.elevenlabs_reader import Reader
-from tandem_providers.elevenlabs_session import FORMATS, audio_format, plan_session
-from tandem_providers.errors import InvalidConfigError, ProviderError
+from tandem_providers.elevenlabs_session import capabilities, plan_session, session_ready
+from tandem_providers.errors import ProviderError
 from tandem_providers.events import (
     AudioChunk,
     Event,
@@ -46,7 +46,7 @@ from tandem_providers.events import (
     SessionClosed,
     SessionReady,
 )
-from tandem_providers.provider import FRESH, Capabilities, Dial, Opening
+from tandem_providers.provider import FRESH, Dial, Opening
 
 __all__ = ["ElevenLabsOptions", "ElevenLabsProtocol", "capabilities"]
 
@@ -70,31 +70,6 @@ _SKIP_TURN: Final = "skip_turn"
 
 _encode: Final = msgspec.json.Encoder().encode
 _sessions = itertools.count(1)
-
-
-def capabilities(options: ElevenLabsOptions, name: str = "elevenlabs") -> Capabilities:
-    """What a session with these options can do; checks the options, too. Which of the formats it will be is set up in
-    the agent and told when the session begins.
-
-    Raises:
-        InvalidConfigError: an option is wrong.
-    """
-    dial(options, name)
-    plan_session(options, ProcessConfig(), FRESH, name)
-    offered = tuple(FORMATS.values())
-    return Capabilities(
-        input_formats=offered,
-        output_formats=offered,
-        turn_model="agent",
-        truncate=False,
-        # Nothing stops the agent but the caller's voice; what it goes on saying is not passed on.
-        cancel=True,
-        text_in=True,
-        hears_turns=True,
-        seeds=True,
-        transcribes=True,
-        speaks_while_it_waits=False,
-    )
 
 
 class ElevenLabsProtocol:
@@ -263,22 +238,12 @@ class ElevenLabsProtocol:
     def _initiated(self, initiated: wire.Initiated) -> list[Event]:
         if self._ready:
             return []
-        named = (initiated.user_input_audio_format, initiated.agent_output_audio_format)
-        hears, speaks = (audio_format(name or "ulaw_8000") for name in named)
-        if hears is None or speaks is None:
-            message = f"the agent hears {named[0]} and speaks {named[1]}, which can't be converted: set it to ulaw_8000"
-            error = InvalidConfigError(presentable(message), provider=self._name, code="audio_format")
-            return [SessionClosed(error, reason="audio format")]
+        events = session_ready(initiated, self._leg, self._name)
+        ready = events[0]
+        if not isinstance(ready, SessionReady):
+            return events
         self._ready = True
-        self._input = hears
-        self._reader.format = speaks
-        ready = SessionReady(
-            provider=self._name, input_format=hears, output_format=speaks, session_id=initiated.conversation_id
-        )
-        events: list[Event] = [ready]
-        if self._leg == MULAW_8K and not hears == speaks == MULAW_8K:
-            message = f"the agent hears {hears} and speaks {speaks}; set to ulaw_8000 it would need no conversion"
-            events.append(ProviderWarning("transcoding", message))
+        self._input, self._reader.format = ready.input_format, ready.output_format
         if self._plan.memory:
             self._write({"type": "contextual_update", "text": self._plan.memory})
         early, self._early = self._early, []
@@ -380,7 +345,7 @@ class ElevenLabsProtocol:
                 "type": "client_tool_result",
                 "tool_call_id": result.call_id,
                 "result": result.output,
-                "is_error": _is_error(result.output),
+                "is_error": is_failure(result.output),
             }
         )
         self._touch()
@@ -449,12 +414,3 @@ class ElevenLabsProtocol:
         if failure is None:
             self._news += [*self._reader.end("completed"), *self._hang_up(reason or "the agent ended the conversation")]
         return failure
-
-
-def _is_error(output: str) -> bool:
-    """Whether an answer tells of a failure, as the runner of functions writes one."""
-    try:
-        value = msgspec.json.decode(output)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and "error" in value

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import msgspec
+
 from tandem_providers.errors import (
     AuthenticationFailedError,
     ConnectionFailedError,
@@ -78,6 +80,15 @@ def classify(message: str, *, provider: str) -> ProviderError | None:
     if kind not in (RateLimitedError, AuthenticationFailedError):
         return None
     return _exhausted(kind(presentable(message), provider=provider, code=word))
+
+
+def is_failure(output: str) -> bool:
+    """Whether an answer tells of a failure, as the runner of functions writes one."""
+    try:
+        value = msgspec.json.decode(output)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "error" in value
 
 
 def sort(text: str) -> tuple[type[ProviderError] | None, str]:

@@ -14,9 +14,12 @@ from msgspec import Meta
 
 from tandem_codecs.format import MULAW_8K, PCM16_8K, PCM16_16K, PCM16_24K, AudioFormat
 from tandem_providers.config import ProcessConfig
-from tandem_providers.elevenlabs_options import NO_FIRST_MESSAGE, ElevenLabsOptions
+from tandem_providers.elevenlabs_errors import presentable
+from tandem_providers.elevenlabs_events import Initiated
+from tandem_providers.elevenlabs_options import NO_FIRST_MESSAGE, ElevenLabsOptions, dial
 from tandem_providers.errors import InvalidConfigError
-from tandem_providers.provider import HistoryTurn, Opening
+from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady
+from tandem_providers.provider import FRESH, Capabilities, HistoryTurn, Opening
 
 FORMATS: Final = {"ulaw_8000": MULAW_8K, "pcm_16000": PCM16_16K, "pcm_24000": PCM16_24K, "pcm_8000": PCM16_8K}
 """What an agent may speak and we convert. There are also pcm_22050, pcm_44100 and pcm_48000."""
@@ -61,6 +64,31 @@ class SessionPlan:
     memory: str
     """What was said before, for the agent to know; empty at the beginning of a conversation."""
     raw_events: bool
+
+
+def capabilities(options: ElevenLabsOptions, name: str = "elevenlabs") -> Capabilities:
+    """What a session with these options can do; checks the options, too. Which of the formats it will be is set up in
+    the agent and told when the session begins.
+
+    Raises:
+        InvalidConfigError: an option is wrong.
+    """
+    dial(options, name)
+    plan_session(options, ProcessConfig(), FRESH, name)
+    offered = tuple(FORMATS.values())
+    return Capabilities(
+        input_formats=offered,
+        output_formats=offered,
+        turn_model="agent",
+        truncate=False,
+        # Nothing stops the agent but the caller's voice; what it goes on saying is not passed on.
+        cancel=True,
+        text_in=True,
+        hears_turns=True,
+        seeds=True,
+        transcribes=True,
+        speaks_while_it_waits=False,
+    )
 
 
 def plan_session(options: ElevenLabsOptions, config: ProcessConfig, opening: Opening, name: str) -> SessionPlan:
@@ -108,9 +136,19 @@ def plan_session(options: ElevenLabsOptions, config: ProcessConfig, opening: Ope
     )
 
 
-def audio_format(named: str) -> AudioFormat | None:
-    """A format by the vendor's name for it; None for one that can't be converted."""
-    return FORMATS.get(named)
+def session_ready(initiated: Initiated, leg: AudioFormat, name: str) -> list[Event]:
+    """What the server's first message means: the session in the formats that the agent has, or its end."""
+    named = (initiated.user_input_audio_format, initiated.agent_output_audio_format)
+    hears, speaks = (FORMATS.get(each or "ulaw_8000") for each in named)
+    if hears is None or speaks is None:
+        message = f"the agent hears {named[0]} and speaks {named[1]}, which can't be converted: set it to ulaw_8000"
+        error = InvalidConfigError(presentable(message), provider=name, code="audio_format")
+        return [SessionClosed(error, reason="audio format")]
+    events: list[Event] = [SessionReady(name, hears, speaks, initiated.conversation_id)]
+    if leg == MULAW_8K and not hears == speaks == MULAW_8K:
+        message = f"the agent hears {hears} and speaks {speaks}; set to ulaw_8000 it would need no conversion"
+        events.append(ProviderWarning("transcoding", message))
+    return events
 
 
 def _settings(config: ProcessConfig, name: str) -> dict[str, Any]:
