@@ -31,7 +31,7 @@ from tandem.call_types import (
     ToProvider,
 )
 from tandem.caller_audio import CallerAudio
-from tandem.carrier_watch import CarrierWatch
+from tandem.carrier_watch import KEEP_WHEN_BLOCKED_MS, STALE_AFTER_SECONDS, CarrierWatch
 from tandem.carriers.events import Dtmf, Malformed, Mark, MarkPlayed, Media, Started, Stopped
 from tandem.duplex import DuplexVoice
 from tandem.ears import Ears
@@ -63,8 +63,6 @@ from tandem_providers.events import (
 )
 from tandem_providers.provider import Capabilities, HistoryTurn
 
-_STALE_AFTER_SECONDS = 2.0
-_KEEP_WHEN_BLOCKED_MS = 2000
 _PROMPT = "prompt:"
 """Items of ours, which no provider knows, begin with this."""
 _HEARS_NOTHING = frozenset({State.PARKED, State.ENDED})
@@ -103,20 +101,20 @@ class Call:
         self._cut_when_it_speaks = self._owes_words = self._caller_spoke = self._waits_mutely = False
         self._asked_again = False
         self._watch = CarrierWatch(plan.carrier_gone_seconds, now)
-        self._handlers: dict[type, Callable[[Any, float], list[CallCommand]]] = {
+        self._handlers: dict[type, Callable[[Any, float], list[CallCommand] | None]] = {
             Media: self._media,
             AudioChunk: self._agent_audio,
             MarkPlayed: self._mark_played,
             Tick: self._tick,
             Transcript: self._words,
-            ItemAdded: self._item_added,
+            ItemAdded: lambda event, now: self.record.place(event, self._since_start(now)),
             Interrupted: self._interrupted,
             ProviderLost: self._provider_lost,
             UserSpeechStarted: self._speech_started,
             UserSpeechStopped: self._speech_stopped,
             TurnStarted: self._turn_started,
             TurnEnded: self._turn_ended,
-            Usage: self._used,
+            Usage: lambda event, _now: self.stats.add_usage(event),
             Dtmf: self._dtmf,
             Attached: self._attached,
             Started: self._started,
@@ -130,7 +128,7 @@ class Call:
             Malformed: self._malformed,
             SessionReady: self._session_ready,
             SessionClosed: self._session_closed,
-            HangupRequested: self._hangup_requested,
+            HangupRequested: lambda _, now: self._leave(Leaving(EndReason.AGENT_HUNG_UP, by=now + plan.leave_seconds)),
             SocketBlocked: self._socket_blocked,
             SocketLost: self._socket_lost,
             HangUp: self._hang_up,
@@ -143,7 +141,7 @@ class Call:
         if self.state is State.ENDED:
             return []
         handler = self._handlers.get(type(event))
-        return handler(event, now) if handler is not None else []
+        return (handler(event, now) or []) if handler is not None else []
 
     def hear(self, media: Media, now: float) -> bytes | None:
         """The short way of the frame that comes fifty times a second: the audio for the provider, possibly none.
@@ -175,10 +173,9 @@ class Call:
 
     # --- the carrier ------------------------------------------------------------------------------
 
-    def _attached(self, _event: Attached, now: float) -> list[CallCommand]:
+    def _attached(self, _event: Attached, now: float) -> None:
         self._stream.attached_at = now
         self._watch.heard(now)
-        return []
 
     def _started(self, event: Started, now: float) -> list[CallCommand]:
         if self.state is not State.PARKED and self.state not in BEFORE_STREAM:
@@ -217,7 +214,8 @@ class Call:
             if isinstance(heard, UserSpeechStarted):
                 commands += self._speech_started(heard, now)
             else:
-                commands += [*self._speech_stopped(heard, now), ToProvider(CommitTurn())]
+                self._speech_stopped(heard, now)
+                commands.append(ToProvider(CommitTurn()))
         return commands
 
     def _mark_played(self, event: MarkPlayed, now: float) -> list[CallCommand]:
@@ -240,8 +238,7 @@ class Call:
         return self._end(EndReason.BAD_STREAM) if self._watch.bad_frame(now) else []
 
     def _stopped(self, _event: Stopped, _now: float) -> list[CallCommand]:
-        # While the carrier has the call, that is why.
-        return [] if self.state is State.PARKED else self._end(EndReason.CALLER_HUNG_UP)
+        return [] if self.state is State.PARKED else self._end(EndReason.CALLER_HUNG_UP)  # if so, that is why
 
     def _socket_lost(self, event: SocketLost, _now: float) -> list[CallCommand]:
         self.stats.close_code = event.code
@@ -342,31 +339,21 @@ class Call:
         self._stay()
         return self._put_off() if self._duplex else []  # where no turns are heard, words tell that the caller speaks
 
-    def _item_added(self, event: ItemAdded, now: float) -> list[CallCommand]:
-        self.record.place(event, self._since_start(now))
-        return []
-
-    def _used(self, event: Usage, _now: float) -> list[CallCommand]:
-        self.stats.add_usage(event)
-        return []
-
     def _speech_started(self, _event: UserSpeechStarted, now: float) -> list[CallCommand]:
         self.silence.speech_started(now)
         self._caller_spoke = True
         self.stats.speech_stopped_at = None
         return [*self._speaks_up(now), *self._outset.spoken_to()]
 
-    def _speech_stopped(self, _event: UserSpeechStopped, now: float) -> list[CallCommand]:
+    def _speech_stopped(self, _event: UserSpeechStopped, now: float) -> None:
         self.silence.speech_stopped(now)
         self.stats.speech_stopped_at = now
-        return []
 
-    def _turn_started(self, event: TurnStarted, _now: float) -> list[CallCommand]:
+    def _turn_started(self, event: TurnStarted, _now: float) -> None:
         if self._leaving is not None and self._leaving.last_words_said:
             self.ledger.kill(event.turn_id)  # the goodbye was the last word
-            return []
-        self._turn = event.turn_id
-        return []
+        else:
+            self._turn = event.turn_id
 
     def _turn_ended(self, event: TurnEnded, now: float) -> list[CallCommand]:
         if event.turn_id == self._turn:
@@ -382,9 +369,6 @@ class Call:
                 self._asked_again = True  # the caller waits: once more, and then it is the caller's turn
                 return [ToProvider(Say(Purpose.RESUME))]
         return self._check_leaving(now)
-
-    def _hangup_requested(self, _event: HangupRequested, now: float) -> list[CallCommand]:
-        return self._leave(Leaving(EndReason.AGENT_HUNG_UP, by=now + self.plan.leave_seconds))
 
     def _interrupted(self, _event: Interrupted, now: float) -> list[CallCommand]:
         """The provider has stopped by itself, so it need not be told to."""
@@ -517,11 +501,10 @@ class Call:
 
     # --- a call that we placed ----------------------------------------------------------------------
 
-    def _answered(self, _event: Answered, now: float) -> list[CallCommand]:
+    def _answered(self, _event: Answered, now: float) -> None:
         if self.state is State.DIALLING:
             self._move(Move.ANSWERED)
             self._stream.answered(now)
-        return []
 
     def _call_over(self, event: CallOver, _now: float) -> list[CallCommand]:
         return self._end(event.unanswered if self.state in BEFORE_STREAM else EndReason.CALLER_HUNG_UP)
@@ -569,8 +552,8 @@ class Call:
     def _watch_carrier(self, now: float) -> list[CallCommand]:
         if (gone := self._watch.gone(now)) is not None:
             return self._end(gone)
-        if self._watch.stalled_for(now) >= _STALE_AFTER_SECONDS:
-            self.ledger.drop_oldest(_KEEP_WHEN_BLOCKED_MS)
+        if self._watch.stalled_for(now) >= STALE_AFTER_SECONDS:
+            self.ledger.drop_oldest(KEEP_WHEN_BLOCKED_MS)
         probe = self._watch.probe(now)
         return [Mark(probe)] if probe is not None else []
 

@@ -10,6 +10,9 @@ from tandem.call_types import EndReason
 BAD_FRAMES = 5
 BAD_FRAME_WINDOW = 10.0
 """So many unreadable frames in so many seconds are no stream any more."""
+STALE_AFTER_SECONDS = 2.0
+"""What waits for a carrier that has taken nothing for so long is too old to be said, but for the last of it."""
+KEEP_WHEN_BLOCKED_MS = 2000
 PROBE_AFTER_SECONDS = 5.0
 PROBE_EVERY_SECONDS = 2.0
 
