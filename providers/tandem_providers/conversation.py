@@ -52,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS: Final = 8.0
 """A provider that says nothing at all for so long after the caller has finished is dead, whatever its socket says."""
+SILENT: Final = "silent"
+"""Code of the error of a provider that did not answer."""
 RECOVERIES: Final = 5
 RECOVERY_WINDOW: Final = 60.0
 """A conversation that lost so many providers in a minute is given up: it must not loop."""
@@ -480,7 +482,8 @@ class Conversation:
             index = self._holding.index
             if not error.retryable:
                 self._client.breakers[index].failed(None, error, now, random.random())
-                # What it refused once in this conversation it may refuse again: the others come first from now on.
+            if not error.retryable or error.code == SILENT:
+                # What it refused, or was mute to, once in this conversation it may be again: now the others come first.
                 self._order = [*(other for other in self._order if other != index), index]
 
     def _schedule_rotation(self, at: float | None, length: float | None) -> None:
@@ -563,7 +566,7 @@ class Conversation:
             self._kept.forget(position)
 
     def _give_up_silent(self, why: str) -> None:
-        self._lose(SessionClosed(ProviderUnavailableError(why, provider=self.provider, code="silent")))
+        self._lose(SessionClosed(ProviderUnavailableError(why, provider=self.provider, code=SILENT)))
 
     def _warn(self, code: str, message: str) -> None:
         if not self._ended:

@@ -38,7 +38,7 @@ from tandem_providers.events import (
     UserSpeechStopped,
 )
 from tandem_providers.session import WebSocketProvider
-from tandem_providers.table import DeepgramAgent, ElevenLabsAgent
+from tandem_providers.table import DeepgramAgent, ElevenLabsAgent, OpenAIRealtime
 
 SIMULATORS: dict[str, type[OpenAISimulator]] = {"deepgram": DeepgramSimulator, "elevenlabs": ElevenLabsSimulator}
 each = pytest.mark.parametrize("vendor", SIMULATORS)
@@ -236,15 +236,20 @@ async def test_each_function_call_is_told_once_and_answered(vendor: str) -> None
 
 
 @each
-async def test_silence_after_the_caller_has_finished_is_noticed(vendor: str) -> None:
-    """R06: the end of the caller's turn is told, and nothing after it that would pass for an answer."""
+async def test_silence_after_the_caller_has_finished_gets_another_provider(vendor: str) -> None:
+    """R06; the other one hears every word of the caller again."""
     events = Events()
-    async with simulator(vendor, "no-answer") as dead:
-        client = Client(provider(vendor, dead.url), answer_seconds=0.3)
+    words = hum(300, 600) + silence(1000)
+    async with simulator(vendor, "no-answer") as dead, OpenAISimulator(seconds=0.3) as alive:
+        client = Client(provider(vendor, dead.url), OpenAIRealtime(api_key="key", url=alive.url), answer_seconds=0.3)
         async with client.session(CONFIG, events, leg=MULAW_8K) as session:
             await events.until(SessionReady)
-            session.send_audio(hum(300, 600) + silence(1000))
+            session.send_audio(words)
             await events.until(UserSpeechStopped)
             lost = await events.until(ProviderLost)
-        assert (lost.provider, lost.error.code) == (vendor, "silent")
+            await events.until(TurnEnded)
+        assert lost.provider == vendor
+        assert lost.error.code == "silent"
+        successor = await alive.session(1)
+        assert words in bytes(successor.record.audio)
         await client.close()
