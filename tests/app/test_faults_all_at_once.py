@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from fakes import tasks
-from servers import Stream, Tandem, log_lines, tandem
+from servers import Stream, Tandem, log_lines, tandem, until
 from sounds import noise, silence, speech
 
 from tandem.bridge import Bridge
@@ -116,4 +116,5 @@ async def test_everything_at_once() -> None:
         assert {line["result"] for line in ended} <= {reason.value for reason in EndReason}
         assert "internal_error" not in {line["result"] for line in ended}
         assert tasks() <= before
-        assert [bridge for bridge in bridges() if bridge not in earlier] == [], "a call is over and still there"
+        # A timer of a socket's closing handshake may know its call for some seconds more; then nobody does.
+        await until(lambda: not [bridge for bridge in bridges() if bridge not in earlier], seconds=10)
