@@ -58,6 +58,11 @@ async def run(screen: Screen, settings: Settings) -> int:
     findings = configuration(settings)
     with screen.busy("opening a session on each provider"):
         findings += await asyncio.gather(*(provider(settings, choice) for choice in settings.choices))
+    if settings.tools:
+        from tandem.check_tools import tools  # schemas and YAML are for those who have tools
+
+        with screen.busy("looking at the tools"):
+            findings += await tools(settings.tools)
     with screen.busy(f"looking at {settings.origin}"):
         findings += await public_url(settings)
     if settings.twilio is not None and not settings.twilio.demo:

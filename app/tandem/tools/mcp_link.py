@@ -68,6 +68,8 @@ class Link:
         self._look = asyncio.Event()
         """Its tools may have changed, or it may be gone."""
         self._known: Sequence[Found] | None = None
+        self.problem: str | None = ""
+        """Why there is no connection; empty while the first is being made, None when there is one."""
 
     async def run(self) -> None:
         """Keep the connection. Runs until cancelled."""
@@ -78,7 +80,12 @@ class Link:
                     waits = _backoff(*self._patience)
                     await self._stay(client)
             except Exception as error:
-                log.warning("MCP server is not reachable", server=self.server.name, problem=_reason(error))
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # We were told to end, and the connection's own end has covered that up.
+                    raise asyncio.CancelledError from None
+                self.problem = _reason(error)
+                log.warning("MCP server is not reachable", server=self.server.name, problem=self.problem)
             await asyncio.sleep(next(waits))
 
     async def call(self, name: str, arguments: dict[str, Any]) -> tuple[str, bool]:
@@ -109,7 +116,7 @@ class Link:
                 made = Client(transport, message_handler=self._heard, client_info=_US, cache=None)
                 client = await stack.enter_async_context(made)
                 await self._list(client)
-            self._client = client
+            self._client, self.problem = client, None
             log.info("MCP server connected", server=self.server.name, tools=len(self._known or ()))
             try:
                 yield client

@@ -59,6 +59,8 @@ class McpServers:
     async def __aenter__(self) -> Self:
         """Connect. Returns when every server has told its tools, or when that takes too long."""
         self._thread.start()
+        if not self._start_seconds:
+            return self
         try:
             async with asyncio.timeout(self._start_seconds):
                 await asyncio.shield(asyncio.wrap_future(self._waited_for))
@@ -79,6 +81,10 @@ class McpServers:
     def tools(self) -> Sequence[Tool]:
         """Those that are known now."""
         return self._offered
+
+    def problem(self, name: str) -> str | None:
+        """Why that server is not connected; empty while that is not known yet, None when it is."""
+        return next((link.problem for link in self._links if link.server.name == name), None)
 
     # The other thread
 
