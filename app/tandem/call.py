@@ -428,6 +428,7 @@ class Call:
         waiting = self.ledger.ahead_ms(now) + self.ledger.held_ms
         waiting += self.plan.format.milliseconds(len(self.plan.prompts.sorry))
         self._leaving = Leaving(reason, by=now + waiting / 1000 + 2.0)
+        self.parking.ask_for_way_out(self.plan.way_out)
         return self._play_prompt("sorry", self.plan.prompts.sorry, now)
 
     def _hang_up(self, event: HangUp, now: float) -> list[CallCommand]:
@@ -440,14 +441,13 @@ class Call:
 
     def _check_leaving(self, now: float) -> list[CallCommand]:
         heard = self._agent_heard(now)
-        if self.state is State.TALKING and self.parking.due(now, heard=heard):
+        if self.state in (State.TALKING, State.LEAVING) and self.parking.due(now, heard=heard):
             self._move(Move.DEPART)
             self.ledger.clear(now)
             self.ledger.blocked = True
             return [GiveToCarrier(self.parking.go(now))]
-        if self._leaving is None or self.state is not State.LEAVING or not self._leaving.due(now, heard=heard):
-            return []
-        return self._end(self._leaving.reason)
+        over = self._leaving is not None and self.state is State.LEAVING and self._leaving.due(now, heard=heard)
+        return self._end(self._leaving.reason) if over and self._leaving is not None else []
 
     # --- the carrier takes the call for a while -----------------------------------------------------
 

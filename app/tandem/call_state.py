@@ -83,6 +83,7 @@ MOVES: Final[dict[tuple[State, Move], State]] = {
     (State.RECOVERING, Move.FAILED): State.LEAVING,
     (State.RECOVERING, Move.LEAVE): State.LEAVING,
     (State.LEAVING, Move.LEAVE): State.LEAVING,
+    (State.LEAVING, Move.DEPART): State.PARKED,
     (State.LEAVING, Move.READY): State.LEAVING,
     (State.LEAVING, Move.FAILED): State.LEAVING,
     (State.LEAVING, Move.LOST): State.LEAVING,

@@ -251,6 +251,8 @@ class CallPlan:
     lead_ms: float
     prompts: CallPrompts = field(default_factory=CallPrompts)
     greeting: str | None = None
+    way_out: str = ""
+    """Who takes a caller for whom there is no agent any more: a number or SIP URI; empty for nobody."""
     max_seconds: float = 3600.0
     silence_seconds: float = 60.0
     """0 turns the watch for silent callers off."""

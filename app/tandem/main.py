@@ -55,6 +55,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         current.max_call_seconds,
         current.silence_seconds,
         current.greeting or None,
+        current.failover_number,
     )
     try:
         async with opened_tools(current.tools, counters) as toolbox, owned_tasks() as start:

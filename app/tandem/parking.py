@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tandem.call_types import Depart, Keys
+from tandem.call_types import Depart, Keys, Transfer
 from tandem.leaving import WORDS_SECONDS
 
+WAY_OUT_SECONDS = 60.0
 PUT_OFF = "The caller spoke while being told of the transfer, so it was not made. Ask what the caller wants."
 
 
@@ -20,6 +21,7 @@ class Parking:
     words_by: float = 0.0
     """A word about it was asked for and has not begun; it is waited for until then."""
     news: str = ""
+    _way_out_tried: bool = False
 
     @property
     def busy(self) -> bool:
@@ -30,6 +32,12 @@ class Parking:
         self.wanted = departure
         if departure.say is not None:
             self.words_by = now + WORDS_SECONDS
+
+    def ask_for_way_out(self, to: str) -> None:
+        """There is no agent any more: after the apology somebody else shall have the caller."""
+        if to and not self._way_out_tried:
+            self._way_out_tried = True
+            self.wanted, self.words_by = Depart(Transfer(to), seconds=WAY_OUT_SECONDS), 0.0
 
     def put_off(self) -> bool:
         """The caller spoke while a transfer was being announced: it is off. Whatever else was ordered stands."""

@@ -234,6 +234,11 @@ class Settings(BaseModel):
         description="When the first provider is not ready after that time, the next is opened beside it and the first "
         "that is ready wins. Default 0: one after the other.",
     )
+    failover_number: str = Field(
+        "",
+        description="Number (E.164) or SIP URI that a caller is put through to, after an apology, when no provider can "
+        "be had any more. Default: the call is ended.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error."
     )
@@ -372,7 +377,7 @@ class Settings(BaseModel):
         parse_allow(value)
         return value
 
-    @field_validator("outbound_from")
+    @field_validator("failover_number", "outbound_from")
     @classmethod
     def _is_reachable(cls, value: str) -> str:
         if value and not is_number(value) and not is_sip(value):

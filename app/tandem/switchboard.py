@@ -58,6 +58,7 @@ class Limits:
     max_call_seconds: float
     silence_seconds: float
     greeting: str | None
+    failover_number: str = ""
 
 
 class Switchboard:
@@ -143,7 +144,14 @@ class Switchboard:
         self._starts.append(time.monotonic())
         leg = carrier.traits.formats[0]
         lead_ms = carrier.traits.lead_seconds * 1000
-        plan = replace(self.plan, format=leg, lead_ms=lead_ms, prompts=self._prompts_in(leg), outbound=outbound)
+        plan = replace(
+            self.plan,
+            format=leg,
+            lead_ms=lead_ms,
+            prompts=self._prompts_in(leg),
+            outbound=outbound,
+            way_out=self._limits.failover_number if api is not None else "",
+        )
         bridge = Bridge(
             carrier,
             identity,

@@ -632,6 +632,23 @@ def test_what_the_agent_says_while_nobody_hears_it_is_not_played_later() -> None
     play.silent()
 
 
+def test_when_there_is_no_agent_any_more_the_caller_is_put_through_after_the_apology() -> None:
+    play = talking(returns_marks=True, way_out="+15550009999")
+    play >> DEAD << [Play(PROMPTS.sorry), Mark]
+    play.wait(1.9).silent()
+    play.wait(0.2) << GiveToCarrier(Depart(Transfer("+15550009999"), seconds=60.0))
+    play >> Stopped() >> Returned(moved=True) << end(EndReason.TRANSFERRED)
+
+
+def test_when_nobody_answers_there_either_the_caller_hears_so_and_the_call_ends() -> None:
+    play = talking(returns_marks=True, way_out="+15550009999")
+    play >> DEAD
+    play.wait(2.1)
+    play.take()
+    play >> Returned(moved=False, stream_goes_on=True) << [Play(PROMPTS.sorry), Mark]
+    play.wait(2.1) << end(EndReason.PROVIDER_LOST)
+
+
 # --- full duplex -----------------------------------------------------------------------------------------------------
 
 DUPLEX = Capabilities((MULAW_8K,), (MULAW_8K,), turn_model="duplex", transcribes=True)
