@@ -7,8 +7,6 @@ second attempt, for somebody is listening to the phone ring.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -17,12 +15,12 @@ import httpx
 import msgspec
 
 from tandem import __version__
+from tandem.signed import signed_headers
 from tandem.tools.web import Guard, PrivateAddress
 
 SECONDS: Final = 1.5
 """For all of it: the name, the connection, the answer."""
 LONGEST_ANSWER: Final = 256 * 1024
-SIGNATURE_HEADER: Final = "X-Tandem-Signature"
 
 
 class WebhookError(Exception):
@@ -34,7 +32,7 @@ class CallWebhook:
 
     def __init__(self, url: str, secret: str, *, allow_private: bool = False, seconds: float = SECONDS) -> None:
         self._url = url
-        self._secret = secret.encode()
+        self._secret = secret
         self._seconds = seconds
         self._http = httpx.AsyncClient(
             transport=Guard(allow_private=allow_private),
@@ -52,7 +50,7 @@ class CallWebhook:
         """
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._ask(msgspec.json.encode(question))
+                return await self._ask(msgspec.json.encode(question), str(question.get("call_id", "")))
         except (TimeoutError, httpx.TimeoutException):
             raise WebhookError(f"no answer within {self._seconds:g} s") from None
         except PrivateAddress:
@@ -65,13 +63,9 @@ class CallWebhook:
         """Let go of all connections."""
         await self._http.aclose()
 
-    async def _ask(self, body: bytes) -> dict[str, Any]:
-        stamp = str(int(time.time()))
-        headers = {
-            "Content-Type": "application/json",
-            "Accept-Encoding": "identity",  # a packed answer could be far larger than it looks
-            SIGNATURE_HEADER: f"t={stamp},v1={signature(self._secret, stamp, body)}",
-        }
+    async def _ask(self, body: bytes, call_id: str) -> dict[str, Any]:
+        headers = signed_headers(self._secret, int(time.time()), body, call_id)
+        headers["Accept-Encoding"] = "identity"  # a packed answer could be far larger than it looks
         answer = bytearray()
         async with self._http.stream("POST", self._url, content=body, headers=headers) as response:
             async for piece in response.aiter_bytes():
@@ -89,8 +83,3 @@ class CallWebhook:
         if not isinstance(parsed, dict):
             raise WebhookError("answered no JSON object")
         return parsed
-
-
-def signature(secret: bytes, stamp: str, body: bytes) -> str:
-    """HMAC-SHA256 over the time, a dot and the body, in hexadecimal."""
-    return hmac.new(secret, stamp.encode() + b"." + body, hashlib.sha256).hexdigest()

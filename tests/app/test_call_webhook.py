@@ -9,11 +9,11 @@ from hashlib import sha256
 
 import pytest
 
-from tandem.call_webhook import LONGEST_ANSWER, CallWebhook, WebhookError, signature
+from tandem.call_webhook import LONGEST_ANSWER, CallWebhook, WebhookError
 from tandem.simulators.api_server import CUT, HANG, ApiAnswer, ApiRequest, RestServer
 
 SECRET = "planted-webhook-secret"
-QUESTION = {"event": "call.incoming", "to": "+15550001000"}
+QUESTION = {"event": "call.incoming", "call_id": "CA1", "to": "+15550001000"}
 
 
 async def ask(answer: ApiAnswer | str, *, seconds: float = 2.0, allow_private: bool = True) -> dict[str, object]:
@@ -41,10 +41,11 @@ async def test_the_question_is_signed_and_its_answer_an_object() -> None:
     assert (request.method, request.path, dict(request.query)) == ("POST", "/calls", {"a": "b"})
     assert json.loads(request.body) == QUESTION
     assert request.headers["host"] == server.url.removeprefix("http://")
-    stamp, _, given = request.headers["x-tandem-signature"].removeprefix("t=").partition(",v1=")
+    stamp = request.headers["x-tandem-timestamp"]
     assert abs(int(stamp) - time.time()) < 5
-    assert given == hmac.new(SECRET.encode(), f"{stamp}.".encode() + request.body, sha256).hexdigest()
-    assert given == signature(SECRET.encode(), stamp, request.body)
+    assert request.headers["x-tandem-call-id"] == "CA1"
+    signed = hmac.new(SECRET.encode(), f"{stamp}.".encode() + request.body, sha256).hexdigest()
+    assert request.headers["x-tandem-signature"] == signed
 
 
 @pytest.mark.parametrize("answer", [ApiAnswer(204), ApiAnswer(200), ApiAnswer(200, {})])
