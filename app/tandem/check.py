@@ -1,7 +1,7 @@
 """`tandem check`: tries what the configuration promises, from this machine, and says what to fix.
 
 Nothing here places or disturbs a call: sessions are opened and closed again, and the one signed request is a status
-callback for a call that does not exist.
+callback for a call that does not exist. What the carriers are asked is in `check_carriers`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ import secrets
 import socket
 import ssl
 import time
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
 
-from tandem.calling import VOICE_PATH
 from tandem.carriers.twilio_webhook import signature
-from tandem.logs import Private
+from tandem.check_carriers import carriers
+from tandem.finding import Finding
 from tandem.providers_from_env import Choice
+from tandem.routing import normal
 from tandem.screen import Screen
 from tandem.settings import Settings, TwilioAccount, is_local
 from tandem.voices import build, process_config
@@ -40,21 +42,12 @@ from tandem_providers.provider import Opening
 
 HTTP_SECONDS: Final = 10.0
 
-Verdict = Literal["ok", "warning", "wrong"]
 
+async def run(screen: Screen, settings: Settings, numbers: Iterable[str] = (), *, fix: bool = False) -> int:
+    """Look at everything and show it. Returns the exit status: 1 when something is wrong.
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    verdict: Verdict
-    what: str
-    found: str
-    fix: str = ""
-
-
-async def run(screen: Screen, settings: Settings) -> int:
-    """Look at everything and show it. Returns the exit status: 1 when something is wrong."""
+    `numbers` are those that shall lead here; with `fix` their URLs are set.
+    """
     findings = configuration(settings)
     with screen.busy("opening a session on each provider"):
         findings += await asyncio.gather(*(provider(settings, choice) for choice in settings.choices))
@@ -65,9 +58,8 @@ async def run(screen: Screen, settings: Settings) -> int:
             findings += await tools(settings.tools)
     with screen.busy(f"looking at {settings.origin}"):
         findings += await public_url(settings)
-    if settings.twilio is not None and not settings.twilio.demo:
-        with screen.busy("asking Twilio"):
-            findings += await twilio(settings.twilio, settings.origin)
+    with screen.busy("asking the carriers"):
+        findings += await carriers(settings, numbers, fix=fix)
     rows = [[each.verdict, each.what, each.found, each.fix] for each in findings]
     screen.table("Check", ["", "what", "found", "to do"], rows)
     wrong = sum(each.verdict == "wrong" for each in findings)
@@ -249,48 +241,9 @@ async def _signed(account: TwilioAccount, origin: str) -> Finding:
     return Finding("wrong", what, f"the running server refuses it ({answer.status_code})", fix)
 
 
-# Twilio
-
-
-async def twilio(account: TwilioAccount, origin: str) -> list[Finding]:
-    """Is the account good, and does a number lead here?"""
-    base = f"{account.api_url}/2010-04-01/Accounts/{account.account_sid}"
-    try:
-        async with _http(account.api_url, (account.account_sid, account.auth_token)) as http:
-            answer = await http.get(f"{base}.json")
-            if answer.status_code != 200:
-                return [_refused(answer.status_code)]
-            status = answer.json().get("status")
-            if status != "active":
-                return [Finding("wrong", "Twilio account", f"is {status}", "see Twilio's console")]
-            numbers = await http.get(f"{base}/IncomingPhoneNumbers.json", params={"PageSize": "100"})
-            listed = numbers.json().get("incoming_phone_numbers", []) if numbers.status_code == 200 else None
-    except (httpx.HTTPError, ValueError, AttributeError) as error:
-        fix = "check the network and TWILIO_API_URL"
-        return [Finding("wrong", "Twilio account", f"no answer from {account.api_url}: {type(error).__name__}", fix)]
-    return [Finding("ok", "Twilio account", "is active"), _numbers(listed, f"{origin}{VOICE_PATH}")]
-
-
-def _refused(status: int) -> Finding:
-    if status in (401, 403, 404):
-        fix = "copy TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN from Twilio's console again"
-        return Finding("wrong", "Twilio account", f"credentials refused ({status})", fix)
-    return Finding("wrong", "Twilio account", f"Twilio answered {status}", "try again later")
-
-
-def _numbers(listed: list[dict[str, Any]] | None, voice_url: str) -> Finding:
-    what, fix = "Twilio numbers", f"set a number's voice URL (a call comes in: webhook, POST) to {voice_url}"
-    if listed is None:
-        return Finding("warning", what, "can't be listed with these credentials", fix)
-    here = [str(Private(str(each.get("phone_number", "")))) for each in listed if each.get("voice_url") == voice_url]
-    if not here:
-        return Finding("warning", what, f"none of {len(listed)} leads here", fix)
-    return Finding("ok", what, f"{len(here)} of {len(listed)} lead here: {', '.join(here[:5])}")
-
-
-def _http(origin: str, auth: tuple[str, str] | None = None) -> httpx.AsyncClient:
+def _http(origin: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        timeout=HTTP_SECONDS, auth=auth, follow_redirects=False, verify=origin.startswith("https"), trust_env=False
+        timeout=HTTP_SECONDS, follow_redirects=False, verify=origin.startswith("https"), trust_env=False
     )
 
 
@@ -301,3 +254,32 @@ def _cause(error: BaseException) -> BaseException:
             break
         error = deeper
     return error
+
+
+# Routes
+
+
+def route(screen: Screen, settings: Settings, called: str, caller: str = "", carrier: str = "") -> int:
+    """Say who would answer a call to that number, and why. Returns the exit status."""
+    routed = settings.routes.choose(called, caller, carrier)
+    agent, config = routed.agent, routed.agent.config(process_config(settings))
+    providers = agent.providers or tuple(choice.name for choice in settings.choices)
+    greeting = agent.greeting if agent.greeting is not None else settings.greeting
+    rows = [
+        ["agent", agent.name],
+        ["why", routed.why],
+        ["providers", ", ".join(providers)],
+        ["instructions", _short(config.instructions)],
+        ["greeting", _short(greeting) or "(the agent's own words)"],
+        ["voice", config.voice or "(the provider's)"],
+        ["longest call", f"{agent.max_call_seconds or settings.max_call_seconds:g} s"],
+    ]
+    screen.table(f"A call to {normal(called)}", ["", ""], rows)
+    if settings.call_webhook_url:
+        screen.say("CALL_WEBHOOK_URL is asked first, and may say otherwise.", "yellow")
+    return 0
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 100 else f"{line[:97]}..."

@@ -166,12 +166,30 @@ def simulate(
 
 
 @app.command()
-def check() -> None:
-    """Try the configuration: every provider, the public URL, the carrier; and say what to fix."""
+def check(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Set the URLs of numbers at the carriers, where they are wrong.")
+    ] = False,
+    number: Annotated[
+        list[str] | None, typer.Option(help="A number that shall lead here. Default: those of ROUTES_FILE.")
+    ] = None,
+    route: Annotated[
+        str, typer.Option(help="Only say who would answer a call to this number, and why.", show_default=False)
+    ] = "",
+    caller: Annotated[str, typer.Option(help="With --route: who calls.", show_default=False)] = "",
+) -> None:
+    """Try the configuration: every provider, the public URL, the carriers; and say what to fix."""
     settings = _settings()
-    from tandem.check import run
+    from tandem import check as checks
+    from tandem.routing import normal
+    from tandem.tolls import is_number, is_sip
 
-    raise typer.Exit(asyncio.run(run(Screen(), settings)))
+    for each in (*(number or ()), *([route] if route else ())):
+        if not is_number(normal(each)) and not is_sip(each):
+            _refuse(f"{each!r} is no number (+ and 7 to 15 digits) and no SIP URI")
+    if route:
+        raise typer.Exit(checks.route(Screen(), settings, route, caller))
+    raise typer.Exit(asyncio.run(checks.run(Screen(), settings, number or (), fix=fix)))
 
 
 def _settings() -> Settings:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tandem import check, demo
+from tandem.finding import Finding
 from tandem.screen import Screen
-from tandem.settings import Settings, TwilioAccount, load
+from tandem.settings import Settings, load
 from tandem.simulators.elevenlabs import ElevenLabsSimulator
 from tandem.simulators.openai import OpenAISimulator
 
@@ -62,7 +63,7 @@ def test_a_running_server_is_found_and_accepts_what_we_sign(tmp_path: Path) -> N
     account = {"TWILIO_ACCOUNT_SID": SID, "TWILIO_AUTH_TOKEN": "planted-token"}
     with demo.server(tmp_path, "token", **account) as child:
 
-        async def look() -> list[check.Finding]:
+        async def look() -> list[Finding]:
             await child.ready()
             found = settings(PUBLIC_URL=child.origin, **account)
             other = settings(PUBLIC_URL=child.origin, **account | {"TWILIO_AUTH_TOKEN": "another-token"})
@@ -133,14 +134,6 @@ async def test_what_to_do_depends_on_the_failure(fault: str, fix: str) -> None:
     assert fix in finding.fix, finding
 
 
-ACCOUNT = f"/2010-04-01/Accounts/{SID}"
-
-
-async def twilio(answers: Answers) -> list[check.Finding]:
-    async with web(answers) as api:
-        return await check.twilio(TwilioAccount(SID, "t0ken", api), "https://voice.example.com")
-
-
 async def test_a_greeting_that_an_agent_may_not_be_given_is_found() -> None:
     async with ElevenLabsSimulator(overrides=()) as simulator:
         agent = {"ELEVENLABS_API_KEY": "sk", "ELEVENLABS_AGENT_ID": "a", "ELEVENLABS_URL": simulator.url}
@@ -150,45 +143,26 @@ async def test_a_greeting_that_an_agent_may_not_be_given_is_found() -> None:
     assert "Override for field 'first_message' is not allowed by config." in text
 
 
-async def test_a_number_that_leads_here_is_found_and_not_shown() -> None:
-    numbers = [
-        {"phone_number": "+15551234500", "voice_url": "https://voice.example.com/twilio/voice"},
-        {"phone_number": "+15551234511", "voice_url": "https://elsewhere.example.com"},
-    ]
-    account, listed = await twilio(
-        {
-            f"{ACCOUNT}.json": (200, {"status": "active"}),
-            f"{ACCOUNT}/IncomingPhoneNumbers.json": (200, {"incoming_phone_numbers": numbers}),
-        }
-    )
-    assert (account.verdict, listed.verdict) == ("ok", "ok")
-    assert listed.found == "1 of 2 lead here: +15•••••••00"
+# Routes
 
 
-@pytest.mark.parametrize(
-    ("answers", "verdict", "said"),
-    [
-        ({}, "wrong", "credentials refused (404)"),
-        ({f"{ACCOUNT}.json": (401, {})}, "wrong", "credentials refused (401)"),
-        ({f"{ACCOUNT}.json": (500, {})}, "wrong", "answered 500"),
-        ({f"{ACCOUNT}.json": (200, {"status": "suspended"})}, "wrong", "is suspended"),
-        ({f"{ACCOUNT}.json": (200, {"status": "active"})}, "warning", "can't be listed"),
-        (
-            {
-                f"{ACCOUNT}.json": (200, {"status": "active"}),
-                f"{ACCOUNT}/IncomingPhoneNumbers.json": (200, {"incoming_phone_numbers": []}),
-            },
-            "warning",
-            "none of 0 leads here",
-        ),
-    ],
-)
-async def test_what_twilio_says_of_the_account(answers: Answers, verdict: str, said: str) -> None:
-    finding = (await twilio(answers))[-1]
-    assert (finding.verdict, said in finding.found) == (verdict, True), finding
+def routed(found: Settings, *call: str) -> str:
+    out = io.StringIO()
+    assert check.route(Screen(out), found, *call) == 0
+    return out.getvalue()
 
 
-async def test_an_api_that_is_not_there() -> None:
-    account = TwilioAccount(SID, "t0ken", f"http://127.0.0.1:{demo.free_port()}")
-    (finding,) = await check.twilio(account, "https://voice.example.com")
-    assert "TWILIO_API_URL" in finding.fix
+def test_who_would_answer_is_said_with_its_reason(tmp_path: Path) -> None:
+    file = tmp_path / "routes.toml"
+    file.write_text('[[routes]]\nname = "desk"\ncalled = "+1555*"\ngreeting = "Front desk."\nmax_call_seconds = 90\n')
+    found = settings(ROUTES_FILE=str(file), PROVIDERS="echo", INSTRUCTIONS="Be kind.")
+    text = routed(found, "1 555 123 4567")
+    for line in ("agent\tdesk", "line 1", "providers\techo", "greeting\tFront desk.", "longest call\t90 s", "Be kind."):
+        assert line in text
+    assert "agent\tdefault" in routed(found, "+4930123456")
+    assert "no ROUTES_FILE" in routed(settings(PROVIDERS="echo"), "+4930123456")
+
+
+def test_a_webhook_that_may_say_otherwise_is_mentioned() -> None:
+    found = settings(CALL_WEBHOOK_URL="https://example.com/calls", CALL_WEBHOOK_SECRET="planted-secret")
+    assert "CALL_WEBHOOK_URL is asked first" in routed(found, "+4930123456")

@@ -60,6 +60,10 @@ class Application:
     """With which a TeXML application asks; Call Control always posts."""
     channels: int | None
     """Most calls at once; None where nothing is said."""
+    status_url: str = ""
+    """Told of a TeXML call's states."""
+    api_version: str = ""
+    """Of Call Control's webhooks: 1 or 2."""
 
 
 class TelnyxApi:
@@ -238,8 +242,11 @@ class TelnyxApi:
             return _application(kind, _data(answer))
         return None
 
-    async def set_urls(self, application: Application, url: str, fallback_url: str = "") -> None:
-        """Have an application ask `url` first, with POST, and `fallback_url` (empty: nobody) when that fails."""
+    async def set_urls(self, application: Application, url: str, fallback_url: str = "", status_url: str = "") -> None:
+        """Have an application ask `url` first, with POST, and `fallback_url` (empty: nobody) when that fails.
+
+        A TeXML application tells `status_url`, if one is given, of its calls.
+        """
         name = application.name
         body: dict[str, Any]
         if application.kind == "call-control":
@@ -249,6 +256,8 @@ class TelnyxApi:
             body = {"friendly_name": name, "voice_url": url, "voice_method": "post"}
             if fallback_url:
                 body["voice_fallback_url"] = fallback_url
+            if status_url:
+                body |= {"status_callback": status_url, "status_callback_method": "post"}
         path = f"/{_PATHS[application.kind]}/{quote(application.id, safe='')}"
         await self._http.call("PATCH", path, json=body, again=True)
 
@@ -297,6 +306,8 @@ def _application(kind: ApplicationKind, data: Mapping[str, Any]) -> Application:
         fallback_url=_text(data, "voice_fallback_url" if texml else "webhook_event_failover_url"),
         method=_text(data, "voice_method").upper() if texml else "POST",
         channels=limit if isinstance(limit, int) else None,
+        status_url=_text(data, "status_callback") if texml else "",
+        api_version="" if texml else _text(data, "webhook_api_version"),
     )
 
 
