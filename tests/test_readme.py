@@ -97,6 +97,13 @@ def test_its_alarms_look_at_series_that_there_are() -> None:
     assert not [name for name in named if name not in there and name.removesuffix("_bucket") not in there]
 
 
+def test_it_says_what_to_fill_in_by_the_names_that_the_check_uses() -> None:
+    code = (ROOT / "app" / "tandem" / "check_carriers.py").read_text(encoding="utf-8")
+    fields = {name.partition(",")[0] for name in re.findall(r'Field\("([^"]+)"', code)}
+    assert len(fields) >= 8
+    assert not [name for name in fields if f"| {name} |" not in README]
+
+
 def test_what_it_says_can_be_simulated_can() -> None:
     assert set(SIMULATORS) == set(KINDS) - {"echo"}
 
