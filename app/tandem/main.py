@@ -58,7 +58,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         current.failover_number,
     )
     try:
-        async with opened_tools(current.tools, counters) as toolbox, owned_tasks() as start:
+        async with opened_tools(current.tools, counters, clients.refuses_function) as toolbox, owned_tasks() as start:
             board = Switchboard(clients.of(), config, limits, counters, start, current.origin)
             app.state.toolbox, board.equip, board.client_of = toolbox, toolbox.equip, clients.of
             app.state.switchboard = board

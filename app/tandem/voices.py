@@ -14,7 +14,7 @@ from tandem.metrics import Metrics
 from tandem.providers_from_env import Checked, Choice
 from tandem_codecs.format import MULAW_8K, PCM16_24K, AudioFormat
 from tandem_providers.client import Client
-from tandem_providers.config import ProcessConfig
+from tandem_providers.config import FunctionDeclaration, ProcessConfig
 from tandem_providers.errors import ProviderError
 from tandem_providers.events import Event
 from tandem_providers.fallback import Breaker
@@ -82,6 +82,10 @@ class Clients:
             except ProviderError as error:
                 return f"provider {name}: {error.message}"
         return ""
+
+    def refuses_function(self, function: FunctionDeclaration) -> str:
+        """Why not every provider here could be given that function; empty when each could, or is spared functions."""
+        return self.refuses(tuple(self._providers), ProcessConfig(functions=(function,), on_function_call=_no_call))
 
     async def close(self) -> None:
         """End all sessions that are up, and close the providers."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
-from servers import until
+from servers import log_lines, until
 
 from tandem.bridge import Bridge, Identity
 from tandem.call_state import State
 from tandem.call_types import CallEvent, Tell
 from tandem.metrics import Metrics
+from tandem.silence import SilenceWatch
 from tandem.tools.tool import Tool, ToolFailed
 from tandem.tools.toolbox import Toolbox
 from tandem_providers.config import FunctionDeclaration, ProcessConfig
@@ -30,6 +32,7 @@ class Call:
     def __init__(self) -> None:
         self.state = State.TALKING
         self.ledger = Ledger()
+        self.silence = SilenceWatch(60.0, -1e6)
 
 
 class Here:
@@ -108,6 +111,28 @@ async def test_a_name_belongs_to_the_first() -> None:
     assert here.config.functions[0].description.startswith("Ends the telephone call")
 
 
+async def test_a_tool_from_elsewhere_that_a_provider_would_refuse_is_left_out() -> None:
+    """Else it would refuse every call from then on. It is found out once."""
+    asked: list[str] = []
+
+    def refuses(function: FunctionDeclaration) -> str:
+        asked.append(function.name)
+        return "provider xai: the name belongs to a tool of the provider" if function.name == "web_search" else ""
+
+    source = Changing(tool("web_search"), tool("find"))
+    box = Toolbox([tool("a")], source, refuses=refuses)
+    with log_lines() as lines:
+        for _ in range(3):
+            here = Here()
+            box.equip(here.bridge)
+            assert names(here) == ["a", "find"]
+    assert asked == ["web_search", "find"]
+    assert [line["tool"] for line in lines if line["event"] == "tool left out"] == ["web_search"]
+    source.now = (tool("find"),)
+    box.equip(Here().bridge)
+    assert asked == ["web_search", "find", "find"], "another of that name is another one"
+
+
 @pytest.mark.parametrize(
     ("failure", "answer", "outcome"),
     [
@@ -148,6 +173,18 @@ async def test_r19_a_slow_tool_is_bridged_with_its_words_once() -> None:
     assert here.told == [Tell("One moment.", aloud=True, waits=True)]
     slow.go.set()
     assert await using == "there"
+
+
+async def test_who_waits_for_us_is_not_asked_why_he_is_silent() -> None:
+    here, slow = Here(), Slow()
+    Toolbox([tool("a", slow)]).equip(here.bridge)
+    assert here.call.silence.nudge_due(time.monotonic())
+    here.call.silence.nudged = False
+    using = asyncio.create_task(here.use("a"))
+    await asyncio.sleep(0)
+    assert not here.call.silence.nudge_due(time.monotonic())
+    slow.go.set()
+    await using
 
 
 async def test_words_wait_until_the_agent_is_quiet_and_the_talk_goes_on() -> None:

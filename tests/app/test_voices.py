@@ -7,9 +7,9 @@ from acme import Acme, NoOptions, acme
 
 from tandem.metrics import Metrics
 from tandem.settings import load
-from tandem.voices import Unburdened, build, build_client, process_config
+from tandem.voices import Clients, Unburdened, build, build_client, process_config
 from tandem_codecs.format import MULAW_8K
-from tandem_providers.config import ProcessConfig
+from tandem_providers.config import FunctionDeclaration, ProcessConfig
 from tandem_providers.errors import AuthenticationFailedError, ProviderError
 
 
@@ -42,3 +42,14 @@ async def test_the_client_has_the_providers_in_order_and_its_attempts_are_counte
     assert 'tandem_provider_attempts_total{outcome="authentication_failed",provider="acme@b"} 1.0' in text
     assert 'tandem_circuit_open{provider="other"} 1.0' in text  # a refused key is not tried again
     await client.close()
+
+
+def test_a_function_that_one_of_the_providers_would_refuse_is_told() -> None:
+    found = load({"PROVIDERS": "openai,xai", "OPENAI_API_KEY": "sk-planted", "XAI_API_KEY": "planted"}, None)
+    clients = Clients(found, Metrics())
+    assert clients.refuses_function(FunctionDeclaration("find")) == ""
+    assert clients.refuses_function(FunctionDeclaration("web_search")).startswith(
+        "provider xai: functions['web_search']"
+    )
+    embedded = Clients(load({"BUILTIN_TOOLS": "hang_up"}, None), Metrics())
+    assert embedded.refuses_function(FunctionDeclaration("find")) == "", "it is spared all of them"

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tandem.metrics import Metrics
-from tandem.tools.toolbox import Toolbox
+from tandem.tools.toolbox import Refuses, Toolbox
 from tandem.tools.wanted import WantedTools
 from tandem.tools.web import Guard, Web
 
@@ -24,8 +24,10 @@ def _mcp_servers(wanted: WantedTools) -> McpServers:
 
 
 @asynccontextmanager
-async def opened_tools(wanted: WantedTools, metrics: Metrics | None = None) -> AsyncIterator[Toolbox]:
-    """The toolbox of a server, for as long as it runs."""
+async def opened_tools(
+    wanted: WantedTools, metrics: Metrics | None = None, refuses: Refuses | None = None
+) -> AsyncIterator[Toolbox]:
+    """The toolbox of a server, for as long as it runs. Tools that `refuses` has a word about are left out."""
     async with AsyncExitStack() as stack:
         fixed = []
         if wanted.http:
@@ -37,4 +39,4 @@ async def opened_tools(wanted: WantedTools, metrics: Metrics | None = None) -> A
         if wanted.mcp:
             servers = await asyncio.to_thread(_mcp_servers, wanted)
             source = await stack.enter_async_context(servers)
-        yield Toolbox(fixed, source, builtin=wanted.builtin, targets=wanted.targets, metrics=metrics)
+        yield Toolbox(fixed, source, builtin=wanted.builtin, targets=wanted.targets, metrics=metrics, refuses=refuses)
