@@ -15,6 +15,7 @@ from tandem.bridge import Bridge
 from tandem.identity import Identity
 from tandem.metrics import Metrics
 from tandem.settings import load
+from tandem.silence import SilenceWatch
 from tandem.tools.opened import opened_tools
 from tandem.tools.toolbox import Toolbox
 from tandem.tools.wanted import WantedTools
@@ -22,7 +23,8 @@ from tandem_providers.config import ProcessConfig
 
 
 def call(box: Toolbox) -> Any:
-    made = SimpleNamespace(identity=Identity("s", "CA1"), api=None, config=ProcessConfig())
+    quiet = SimpleNamespace(silence=SilenceWatch(0.0, 0.0))
+    made = SimpleNamespace(identity=Identity("s", "CA1"), api=None, config=ProcessConfig(), call=quiet)
     box.equip(cast(Bridge, made))
     return made
 
