@@ -151,8 +151,10 @@ def test_its_settings_are_understood() -> None:
     for text in blocks("ini"):
         found = load(dict(line.split("=", 1) for line in text.splitlines()), None)
         assert not found.warnings
-    found = load({"BUILTIN_TOOLS": "hang_up", "OUTBOUND_ALLOW": "+49,+1212,sip:pbx.example.com"}, None)
-    assert found.outbound_allow
+    inline = dict(re.findall(r"`((?:MCP_SERVERS|BUILTIN_TOOLS|TRANSFER_TARGETS|OUTBOUND_ALLOW))=([^`]+)`", README))
+    found = load(inline, None)
+    assert [server.name for server in found.tools.mcp] == ["shop", "files"]
+    assert found.tools.targets == {"sales": "+15551234567", "desk": "sip:desk@pbx.example.com"}
 
 
 def test_its_program_knows_our_signature() -> None:
