@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -31,6 +32,13 @@ _ON_PURPOSE = ("tandem.test", "lib")  # loggers of the tests that prove the reda
 # Several tests run at once, and how long one example took says nothing then.
 settings.register_profile("tandem", deadline=None)
 settings.load_profile("tandem")
+
+
+def pytest_collection_finish() -> None:
+    """The thousands of tests stay for good: without this each full collection walks them all, for seconds on a busy
+    machine, and a test that measures time would find the bridge late."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure() -> None:

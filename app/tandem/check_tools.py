@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from tandem.check import Finding
+from tandem.finding import Finding
 from tandem.tools.http_tool import HttpTool
 from tandem.tools.wanted import WantedTools
 from tandem.tools.web import PrivateAddress, Resolve, addresses_of, reachable
