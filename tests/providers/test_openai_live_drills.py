@@ -73,7 +73,7 @@ class Live:
 
 
 def provider(simulator: OpenAILiveSimulator) -> WebSocketProvider:
-    return OpenAILive(api_key="k", url=simulator.url, connect_seconds=10)
+    return OpenAILive(api_key="k", url=simulator.url)
 
 
 @asynccontextmanager
