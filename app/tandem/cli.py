@@ -27,6 +27,7 @@ app = typer.Typer(
 
 BAD_USAGE = 2
 SIMULATOR_PORT = 8100
+CARRIER_REST = "carrier-rest"
 
 
 def main() -> None:
@@ -110,7 +111,9 @@ def call(
 
 @app.command()
 def simulate(
-    provider: Annotated[str, typer.Argument(help="Whose servers to simulate: openai, azure, xai, gemini ...")],
+    provider: Annotated[
+        str, typer.Argument(help="Whose servers to simulate: openai, azure, xai, gemini ..., or carrier-rest.")
+    ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = SIMULATOR_PORT,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     fault: Annotated[
@@ -125,15 +128,21 @@ def simulate(
     key: Annotated[str, typer.Option(help="The only API key that is good. Default: any.", show_default=False)] = "",
     faults: Annotated[bool, typer.Option("--faults", help="List the faults there are, and leave.")] = False,
 ) -> None:
-    """Run a wire-true provider simulator, with faults, for tests, load and drills."""
+    """Run a wire-true provider simulator, with faults, for tests, load and drills.
+
+    `carrier-rest` is the REST APIs of all carriers instead: whoever is called by a server that uses it is simulated.
+    """
     from tandem.simulators.faults import FAULTS
     from tandem.simulators.openai_script import pace as pace_of
     from tandem.simulators.table import SIMULATORS
 
+    screen = Screen()
+    if provider == CARRIER_REST:
+        _simulate_carriers(screen, host, port)
+        return
     kind = SIMULATORS.get(provider)
     if kind is None:
-        _refuse(f"this version simulates no provider {provider!r}; it has: {', '.join(SIMULATORS)}")
-    screen = Screen()
+        _refuse(f"this version simulates no provider {provider!r}; it has: {', '.join((*SIMULATORS, CARRIER_REST))}")
     if faults:
         rows = [[name, each.value or "", each.default, each.help] for name, each in FAULTS.items()]
         screen.table("Faults", ["name", "value", "default", "what goes wrong"], rows)
@@ -158,6 +167,24 @@ def simulate(
         )
     except ValueError as error:
         _refuse(str(error))
+    except OSError as error:
+        screen.problem(f"can not listen on {host}:{port}: {error.strerror or error}")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        pass
+
+
+def _simulate_carriers(screen: Screen, host: str, port: int) -> None:
+    settings = _settings()
+    from tandem.simulators.carrier_rest import serve
+
+    def listening(variables: str) -> None:
+        screen.say("The carriers' REST APIs are simulated, until Ctrl-C. Point a server at them with:", "bold")
+        screen.say(f"  {variables} tandem serve")
+        screen.say("Numbers that end in 0001 are busy, 0002 do not answer, 0003 can't be reached, 0004 are machines.")
+
+    try:
+        asyncio.run(serve(settings, host, port, on_listening=listening, on_report=screen.say))
     except OSError as error:
         screen.problem(f"can not listen on {host}:{port}: {error.strerror or error}")
         raise typer.Exit(1) from None

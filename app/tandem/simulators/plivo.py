@@ -43,6 +43,12 @@ NORMAL: Final = "4000", "Normal Hangup"
 END_OF_XML: Final = "4010", "End Of XML Instructions"
 BY_API: Final = "1000", "API Request"
 BUSY: Final = "3010", "Busy Line"
+_UNANSWERED: Final = {
+    "busy": BUSY,
+    "no-answer": ("6010", "Ring Timeout Reached"),
+    "canceled": ("1000", "Cancelled"),
+    "failed": ("3000", "Destination Out Of Service"),
+}
 
 
 async def place_call_with_api(plan: CallPlan, on_event: OnEvent | None = None, *, host: str, port: int) -> CallReport:
@@ -70,7 +76,7 @@ async def place_call(plan: CallPlan, on_event: OnEvent | None = None, api: Calls
     async with httpx.AsyncClient(
         timeout=WEBHOOK_SECONDS, verify=secure, trust_env=secure, headers={"User-Agent": USER_AGENT}
     ) as http:
-        call = _Call(plan, http, on_event or (lambda event: None))
+        call = Call(plan, http, on_event or (lambda event: None))
         if api is not None:
             api.live[call.live.call_id] = call.live
         try:
@@ -79,17 +85,18 @@ async def place_call(plan: CallPlan, on_event: OnEvent | None = None, api: Calls
             if api is not None:
                 api.live.pop(call.live.call_id, None)
             if plan.recording is not None:
-                await asyncio.to_thread(_write, plan.recording, call.sound)
+                await asyncio.to_thread(write_recording, plan.recording, call.sound)
         return call.report()
 
 
-def _write(path: Path, sound: Recording) -> None:
+def write_recording(path: Path, sound: Recording) -> None:
+    """Caller left, agent right. Blocks."""
     with StereoWriter(path, MULAW_8K.rate) as writer:
         writer.write("left", 0, mulaw_to_pcm16(bytes(sound.caller)))
         writer.write("right", 0, mulaw_to_pcm16(bytes(sound.agent)))
 
 
-class _Call:
+class Call:
     """One call: its state, and everything in it that waits."""
 
     def __init__(self, plan: CallPlan, http: httpx.AsyncClient, on_event: OnEvent) -> None:
@@ -100,7 +107,7 @@ class _Call:
         self._loop = asyncio.get_running_loop()
         self._began = self._ended = self._loop.time()
         self._webhooks = Webhooks(plan, http, self.live.call_id)
-        self._result: Literal["completed", "busy", "failed"] = "completed"
+        self._result: Literal["completed", "busy", "failed", "no-answer", "canceled"] = "completed"
         self._cause = END_OF_XML
         self._ended_by: EndedBy | None = None
         self._upgrade_ms: float | None = None
@@ -128,6 +135,24 @@ class _Call:
             await self._callback(self._plan.status_url, "Hangup", self._final_fields())
         self._tell("ended", self._result)
 
+    def pick_up(self) -> None:
+        """Whoever is called by the server has answered."""
+        self._answer()
+
+    async def come_to_nothing(self, result: Literal["busy", "failed", "no-answer", "canceled"]) -> None:
+        """Whoever is called by the server has not."""
+        self._result = result
+        self._webhooks.call_status = "cancel" if result == "canceled" else result
+        self._cause = _UNANSWERED[result]
+        self._ended = self._loop.time()
+        if self._plan.status_url:
+            await self._callback(self._plan.status_url, "Hangup", self._final_fields())
+        self._tell("ended", result)
+
+    async def tell(self, url: str, what: str, **fields: str) -> None:
+        """Something else about the call."""
+        await self._callback(url, what, fields)
+
     async def _callback(self, url: str, what: str, fields: Mapping[str, str], method: str = "POST") -> None:
         status = await self._webhooks.tell(url, {"Event": what, **fields}, method)
         self._callbacks.append((what, status))
@@ -136,7 +161,7 @@ class _Call:
             self._problem(f"callback {what} was answered {status or 'not at all'}")
 
     def _final_fields(self) -> dict[str, str]:
-        seconds = 0 if self._result == "busy" else math.ceil(self._ended - self._began)
+        seconds = math.ceil(self._ended - self._began) if self._result in ("completed", "failed") else 0
         code, name = self._cause
         return {
             "HangupCause": "NORMAL_CLEARING",

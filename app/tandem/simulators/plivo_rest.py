@@ -11,7 +11,7 @@ import asyncio
 import base64
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -46,12 +46,14 @@ class Placed:
 
     request_id: str
     fields: Mapping[str, Any] = field(repr=False)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """The server does not want it any longer."""
 
 
 class Calls:
     """One account. `fail` are answers (or `HANG`, `CUT`) that the next requests get instead of their own."""
 
-    def __init__(self, auth_id: str, auth_token: str) -> None:
+    def __init__(self, auth_id: str, auth_token: str, on_place: Callable[[Placed], None] | None = None) -> None:
         self.live: dict[str, LiveCall] = {}
         self.placed: list[Placed] = []
         self.cancelled: list[str] = []
@@ -59,6 +61,8 @@ class Calls:
         self.applications: dict[str, dict[str, Any]] = {}
         self.requests: deque[ApiRequest] = deque(maxlen=KEPT_REQUESTS)
         self.fail: deque[ApiAnswer | str] = deque()
+        self.on_place = on_place
+        """Told of each call that was asked for."""
         self._auth_id = auth_id
         basic = base64.b64encode(f"{auth_id}:{auth_token}".encode()).decode("ascii")
         self._authorization = f"Basic {basic}"
@@ -119,10 +123,11 @@ class Calls:
                     return _error(404, "not found")
                 return self._call(method, call, action, body)
             case "DELETE", ["Request", request_id]:
-                if request_id not in [placed.request_id for placed in self.placed]:
-                    return _error(404, "not found")
-                self.cancelled.append(request_id)
-                return ApiAnswer(204)
+                wanted = [placed for placed in self.placed if placed.request_id == request_id]
+                for placed in wanted:
+                    placed.cancelled.set()
+                    self.cancelled.append(request_id)
+                return ApiAnswer(204) if wanted else _error(404, "not found")
             case "GET" | "POST", ["Number", number]:
                 return self._number(method, number, body)
             case "GET" | "POST", ["Application", app_id]:
@@ -136,6 +141,8 @@ class Calls:
             return _error(400, f"{missing[0]} is a mandatory parameter")
         placed = Placed(str(uuid.uuid4()), body)
         self.placed.append(placed)
+        if self.on_place is not None:
+            self.on_place(placed)
         return _done(201, "call fired", request_uuid=placed.request_id)
 
     def _call(self, method: str, call: LiveCall, action: list[str], body: Mapping[str, Any]) -> ApiAnswer:

@@ -111,7 +111,7 @@ class Exchange:
             httpx.AsyncClient(timeout=WEBHOOK_SECONDS, headers={"User-Agent": USER_AGENT}, trust_env=False)
         )
         self._start = await self._stack.enter_async_context(owned_tasks())
-        server = await self._stack.enter_async_context(RestServer(self._answer, self.host, self.port))
+        server = await self._stack.enter_async_context(RestServer(self.answer, self.host, self.port))
         self.origin = server.url
         return self
 
@@ -165,7 +165,8 @@ class Exchange:
 
     # --- the API ----------------------------------------------------------------------------------
 
-    def _answer(self, request: ApiRequest) -> ApiAnswer | str:
+    def answer(self, request: ApiRequest) -> ApiAnswer | str:
+        """What a request to the API comes to."""
         self.asked.append(request)
         action = "dial" if request.path == "/v2/calls" else request.path.rpartition("/")[2]
         planned = self.faults.get(action)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -66,6 +66,13 @@ class Callee:
 
 
 NOBODY: Final = Callee("no-answer")
+WhoAnswers = Callable[[str], Callee]
+"""Who is there when a number is called."""
+
+
+def nobody(number: str) -> Callee:
+    """Whoever is called does not answer."""
+    return NOBODY
 
 
 KEY_SECONDS: Final = 0.1
@@ -73,9 +80,9 @@ KEY_SECONDS: Final = 0.1
 
 
 async def place_call(
-    plan: CallPlan, on_event: OnEvent | None = None, account: Account | None = None, *, beyond: Callee = NOBODY
+    plan: CallPlan, on_event: OnEvent | None = None, account: Account | None = None, *, beyond: WhoAnswers = nobody
 ) -> CallReport:
-    """Place the call and see it to its end. `beyond` is whom the server can have it put through to.
+    """Place the call and see it to its end. `beyond` is who answers when the server has it put through.
 
     What goes wrong with the call is in the report. Cancelled, it hangs up by closing its socket; a recording of what
     there was is still written.
@@ -116,7 +123,7 @@ class Call:
         on_event: OnEvent,
         *,
         live: LiveCall | None = None,
-        beyond: Callee = NOBODY,
+        beyond: WhoAnswers = nobody,
     ) -> None:
         self.sound = Recording()
         self.live = live or LiveCall("CA" + secrets.token_hex(16), plan.to, plan.from_)
@@ -283,7 +290,7 @@ class Call:
         """Call somebody else, and connect the two; what the action is told of it."""
         self.live.dialled.append(verb.to)
         self._tell("dialled", verb.to)
-        callee, child = self._beyond, "CA" + secrets.token_hex(16)
+        callee, child = self._beyond(verb.to), "CA" + secrets.token_hex(16)
         ring = verb.timeout if callee.result == "no-answer" else min(callee.ring_seconds, verb.timeout)
         outcome = {"DialCallSid": child, "DialCallStatus": "no-answer"}
         if await self._told_within(ring) or callee.ring_seconds > verb.timeout:

@@ -18,9 +18,9 @@ from typing import Self
 
 import httpx
 
-from tandem.simulators.api_server import RestServer
+from tandem.simulators.api_server import ApiAnswer, ApiRequest, RestServer
 from tandem.simulators.plan import CallPlan, CallReport, OnEvent
-from tandem.simulators.twilio import NOBODY, Call, Callee, place_call
+from tandem.simulators.twilio import NOBODY, Call, Callee, WhoAnswers, place_call
 from tandem.simulators.twilio_http import USER_AGENT, WEBHOOK_SECONDS
 from tandem.simulators.twilio_rest import Account, Placed
 from tandem_providers.tasks import StartTask, owned_tasks
@@ -36,6 +36,8 @@ class Exchange:
     port: int = 0
     callee: Callee = field(default_factory=Callee)
     """Who is called when the server places a call."""
+    who_answers: WhoAnswers | None = None
+    """The same by number, and for transfers; else it is `callee` and `beyond`."""
     plan: CallPlan | None = None
     """What the callee says, and when it hangs up; numbers are those that the server dials."""
     beyond: Callee = NOBODY
@@ -57,7 +59,7 @@ class Exchange:
             httpx.AsyncClient(timeout=WEBHOOK_SECONDS, headers={"User-Agent": USER_AGENT}, trust_env=False)
         )
         self._start = await self._stack.enter_async_context(owned_tasks())
-        server = await self._stack.enter_async_context(RestServer(self.account.answer, self.host, self.port))
+        server = await self._stack.enter_async_context(RestServer(self.answer, self.host, self.port))
         self.url = server.url
         return self
 
@@ -68,12 +70,20 @@ class Exchange:
 
     async def call(self, plan: CallPlan, on_event: OnEvent | None = None) -> CallReport:
         """Call the server, and see the call to its end. Raises like `place_call`."""
-        return await place_call(plan, on_event, self.account, beyond=self.beyond)
+        return await place_call(plan, on_event, self.account, beyond=self._beyond)
+
+    def answer(self, request: ApiRequest) -> ApiAnswer | str:
+        """What a request to the API comes to."""
+        return self.account.answer(request)
+
+    def _beyond(self, number: str) -> Callee:
+        return self.beyond if self.who_answers is None else self.who_answers(number)
 
     def _place(self, placed: Placed) -> None:
-        self._start(self._run(placed), name=f"call {placed.call.sid}")
+        callee = self.callee if self.who_answers is None else self.who_answers(placed.call.to)
+        self._start(self._run(placed, callee), name=f"call {placed.call.sid}")
 
-    async def _run(self, placed: Placed) -> None:
+    async def _run(self, placed: Placed, callee: Callee) -> None:
         base = self.plan or CallPlan("", self.sid, self.auth_token)
         plan = replace(
             base,
@@ -82,8 +92,7 @@ class Exchange:
             status_url=placed.fields.get("StatusCallback", ""),
             extra={"Direction": "outbound-api", **base.extra},
         )
-        call = Call(plan, self._http, _unheard, live=placed.call, beyond=self.beyond)
-        callee = self.callee
+        call = Call(plan, self._http, _unheard, live=placed.call, beyond=self._beyond)
         if await call.ring(placed, callee):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(call.answered(placed, callee))
