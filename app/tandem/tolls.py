@@ -12,6 +12,7 @@ import re
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import unquote
 
 PER_NUMBER: Final = 2
 """Calls to one number ..."""
@@ -24,6 +25,10 @@ _SIP: Final = re.compile(
     r"sips?:(?P<user>[A-Za-z0-9._~!$&'*+=%-]{1,64})@(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)"
     r"(?::[0-9]{1,5})?(?:;[A-Za-z0-9._-]{1,32}(?:=[A-Za-z0-9._:-]{1,64})?){0,8}"
 )
+_PUNCTUATION: Final = re.compile(r"[-.()~_ ]")
+_INTERNATIONAL: Final = re.compile(r"\A(?:\+|00|011)?")
+_LEAST_BARE: Final = 9
+"""Plus sign and digits of the shortest bare user that is taken for a number; what is shorter is an extension."""
 
 DENIED: Final[dict[str, tuple[str, ...]]] = {
     "satellite and maritime networks": ("+870", "+881", "+882", "+883"),
@@ -79,6 +84,16 @@ def is_sip(text: str) -> bool:
     return _SIP.fullmatch(text) is not None
 
 
+def _number_of_user(user: str) -> str:
+    """The E.164 number that a gateway would dial for the user part of a SIP URI; empty if it is a name or an extension.
+
+    A gateway takes a number in many dresses: escaped, with punctuation, with 00 or 011 before it, or bare.
+    """
+    plain = _PUNCTUATION.sub("", unquote(user))
+    number = "+" + _INTERNATIONAL.sub("", plain)
+    return number if is_number(number) and (len(number) >= _LEAST_BARE or plain.startswith("+")) else ""
+
+
 @dataclass(slots=True)
 class Tolls:
     """The rules, and the memory that counting needs. `allow` are prefixes of numbers, and `sip:HOST` (`sip:*.HOST`)."""
@@ -100,8 +115,8 @@ class Tolls:
         sip = _SIP.fullmatch(to)
         if sip is None:
             raise NotAllowed("is no E.164 number (+ and 7 to 15 digits) and no SIP URI (sip:user@host)")
-        number = sip["user"].replace("-", "").replace(".", "")
-        if is_number(number):
+        number = _number_of_user(sip["user"])
+        if number:
             self._may_dial(number, by_host=sip["host"])
         elif self.allow and not self._allows_host(sip["host"]):
             raise NotAllowed(f"is not allowed: OUTBOUND_ALLOW names no sip:{sip['host']}")

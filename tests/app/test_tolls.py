@@ -71,6 +71,19 @@ def test_with_a_list_only_what_it_names_is_called() -> None:
         assert why(tolls, to), to
 
 
+@pytest.mark.parametrize(
+    "user", ["+19005550100", "19005550100", "0019005550100", "01119005550100", "%2B19005550100", "1-900-555.0100"]
+)
+def test_no_dress_of_a_number_gets_past_a_gateway(user: str) -> None:
+    assert "+1900" in why(Tolls(), f"sip:{user}@gateway.example.com")
+    assert not why(Tolls(allow=parse_allow("+1900")), f"sip:{user}@gateway.example.com")
+
+
+@pytest.mark.parametrize("user", ["agent", "1001", "1900555", "2125550100", "12125550100", "0012125550100"])
+def test_extensions_and_ordinary_numbers_pass_a_gateway(user: str) -> None:
+    assert not why(Tolls(), f"sip:{user}@gateway.example.com")
+
+
 @pytest.mark.parametrize("text", ["49", "+", "+49x", "example.com", "sip:", "+49;+1", "sip:a b"])
 def test_a_wrong_entry_of_the_list_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="neither"):
