@@ -11,6 +11,7 @@ from functools import partial
 from fastapi import FastAPI, WebSocket
 
 from tandem import logs, tokens
+from tandem.agents import DEFAULT, Agent
 from tandem.bridge import Bridge, Identity
 from tandem.carriers.events import Started
 from tandem.carriers.table import CarrierKind
@@ -22,6 +23,9 @@ from tandem.switchboard import Refusal, Switchboard
 
 TOKEN_SECONDS = 120
 """From the webhook to the media socket; a carrier needs well under a second."""
+
+_MOST_AGENTS = 0xFF
+"""That another instance can be told of."""
 
 log = logs.get(__name__)
 
@@ -63,17 +67,19 @@ async def take_in(
         app.state.metrics.calls_refused.labels(refusal.value).inc()
         log.warning("call refused", call_id=call.call_id, carrier=carrier.name, reason=refusal.value)
         return refusal
-    identity = Identity(
-        new_session(app.state.settings, carrier), call.call_id, call.account_id, call.caller, call.called
-    )
+    settings: Settings = app.state.settings
+    session = new_session(settings, carrier, agent)
+    identity = Identity(session, call.call_id, call.account_id, call.caller, call.called)
     log.info("call", call_id=call.call_id, carrier=carrier.name, caller=logs.Private(call.caller), agent=agent.name)
     accepts = partial(_is_call, identity=identity)
     return board.open(carrier, identity, accepts, api or api_of(app, carrier), agent=agent)
 
 
-def new_session(settings: Settings, carrier: CarrierKind) -> str:
-    """Our id of a new call."""
-    return tokens.new_session(_key(settings), carrier.name, secrets.token_hex(8))
+def new_session(settings: Settings, carrier: CarrierKind, agent: Agent = DEFAULT) -> str:
+    """Our id of a new call. It tells every instance with the same file of routes which of its agents answers."""
+    number = settings.routes.number_of(agent)
+    chance = f"{number if number <= _MOST_AGENTS else 0:02x}{secrets.token_hex(7)}"
+    return tokens.new_session(_key(settings), carrier.name, chance)
 
 
 def stream_url(settings: Settings, bridge: Bridge) -> str:
@@ -148,7 +154,8 @@ def _bridge_of(websocket: WebSocket, carrier: CarrierKind, account_id: str, text
         genuine = token.verify(key, carrier.name, start.call_id)
         return genuine and _is_account(start, account_id) and used.take(token, time.time())
 
-    return board.open(carrier, identity, accepts, api_of(websocket.app, carrier)), ""
+    agent = state.settings.routes.numbered(int(token.session[:2], 16))
+    return board.open(carrier, identity, accepts, api_of(websocket.app, carrier), agent=agent), ""
 
 
 def _is_call(start: Started, identity: Identity) -> bool:

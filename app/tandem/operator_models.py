@@ -44,6 +44,9 @@ class PlaceCall(_Strict):
     carrier: Literal["twilio", "telnyx", "plivo"] | None = Field(
         None, description="Who carries it; by default the first carrier with an account."
     )
+    agent: str | None = Field(
+        None, max_length=80, description="An agent of ROUTES_FILE, by name; the fields below change it."
+    )
     instructions: str | None = Field(None, max_length=LONGEST_INSTRUCTIONS, description="What the agent is told.")
     greeting: str | None = Field(None, max_length=LONGEST_TEXT, description="The agent's first words.")
     voice: str | None = Field(None, max_length=200)

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from tandem import logs
-from tandem.agents import DEFAULT, Agent
+from tandem.agents import Agent
 from tandem.bridge import Bridge
 from tandem.call_state import State
 from tandem.call_types import EndReason, Outbound
@@ -32,6 +32,7 @@ from tandem.operator_models import (
     TransferCall,
 )
 from tandem.outbound import NoCarrier, Order, carriers_of, dial, outcome
+from tandem.reception import Reception
 from tandem.settings import Settings
 from tandem.switchboard import Refusal, Switchboard
 from tandem.tolls import NotAllowed, Tolls
@@ -197,14 +198,18 @@ async def _place(app: FastAPI, desk: Desk, wish: PlaceCall) -> Answer:
         raise HTTPException(503, "this server has no carrier account to place calls with")
     if not from_:
         raise HTTPException(422, "`from` is missing, and OUTBOUND_FROM is not set")
+    order = _order(settings, wish, carrier, from_)
+    reception: Reception = app.state.reception
+    if refusal := reception.refuses(order.agent):
+        raise HTTPException(422, refusal)
     try:
         desk.tolls.may_reach(wish.to)
         if (busy := board.refuse()) is not None:
             raise _no_room(busy)
         desk.tolls.take(wish.to, time.monotonic())
-        bridge = dial(app, _order(wish, carrier, from_))
-    except NotAllowed as refusal:
-        raise _refused(refusal) from None
+        bridge = dial(app, order)
+    except NotAllowed as no:
+        raise _refused(no) from None
     except NoCarrier as missing:
         raise HTTPException(503, str(missing)) from None
     if isinstance(bridge, Refusal):
@@ -216,8 +221,13 @@ async def _place(app: FastAPI, desk: Desk, wish: PlaceCall) -> Answer:
     return Answer(201, record, {"Location": f"/calls/{record['call_id']}"})
 
 
-def _order(wish: PlaceCall, carrier: str, from_: str) -> Order:
-    agent = Agent("order", wish.instructions, wish.greeting, wish.voice).over(DEFAULT)
+def _order(settings: Settings, wish: PlaceCall, carrier: str, from_: str) -> Order:
+    agent = settings.routes.default if wish.agent is None else settings.routes.named(wish.agent)
+    if agent is None:
+        raise HTTPException(422, f"`agent`: ROUTES_FILE has no {wish.agent!r}")
+    changes = Agent("order", wish.instructions, wish.greeting, wish.voice)
+    if changes != Agent("order"):
+        agent = changes.over(agent)
     outbound = Outbound(wish.ring_seconds, wish.listen_first, wish.machine or "continue", wish.message or "")
     return Order(wish.to, from_, carrier, agent, outbound, detect_machine=wish.machine is not None)
 

@@ -109,9 +109,9 @@ def fit(
             problems.append(_told(choice, error))
             continue
         left_out: list[str] = []
-        for wish, value in _wishes(config):
+        for wish, value in wishes(config):
             try:
-                _check(provider, replace(ProcessConfig(), **{wish: value}))
+                check(provider, replace(ProcessConfig(), **{wish: value}))
             except InvalidConfigError as error:
                 if needs_key(choice.kind):
                     problems.append(f"{_name_of(wish)}: {_told(choice, error)}")
@@ -123,7 +123,7 @@ def fit(
             warnings.append(f"{names} mean nothing to provider {choice.name}, which answers without them")
         fitted.append(replace(choice, left_out=frozenset(left_out)))
         try:
-            _check(provider, ProcessConfig())
+            check(provider, ProcessConfig())
         except InvalidConfigError as error:
             problems.append(_told(choice, error))
     return fitted
@@ -134,14 +134,15 @@ def _name_of(wish: str) -> str:
     return "TOOLS_FILE, MCP_SERVERS, BUILTIN_TOOLS" if wish in ("functions", "on_function_call") else wish.upper()
 
 
-def _wishes(config: ProcessConfig) -> list[tuple[str, Any]]:
+def wishes(config: ProcessConfig) -> list[tuple[str, Any]]:
     """The fields that are set."""
     nothing = ProcessConfig()
     values = [(wish.name, getattr(config, wish.name)) for wish in fields(config)]
     return [(name, value) for name, value in values if value != getattr(nothing, name)]
 
 
-def _check(provider: Provider, config: ProcessConfig) -> None:
+def check(provider: Provider, config: ProcessConfig) -> None:
+    """Raise `InvalidConfigError` if the provider says beforehand that it would."""
     if isinstance(provider, Checked):
         provider.check(config, leg=MULAW_8K)
 

@@ -86,6 +86,10 @@ class Reception:
             promise.set_result(agent)
         return agent
 
+    def refuses(self, agent: Agent) -> str:
+        """Why no provider could speak for this agent; empty when all its providers can."""
+        return self._clients.refuses(agent.providers, agent.config(self._config))
+
     async def close(self) -> None:
         if self._webhook is not None:
             await self._webhook.close()
@@ -129,7 +133,6 @@ class Reception:
         if changes == Agent("webhook"):
             return base
         agent = changes.over(base)
-        refusal = self._clients.refuses(agent.providers, agent.config(self._config))
-        if refusal:
+        if refusal := self.refuses(agent):
             raise WebhookError(refusal)
         return agent

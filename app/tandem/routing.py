@@ -91,6 +91,15 @@ class Routes:
         agents = (route.agent for route in self.routes)
         return next((agent for agent in (*agents, self.default) if agent.name == name), None)
 
+    def number_of(self, agent: Agent) -> int:
+        """Of an agent of the file, the same in every process that has read it; 0 is the default, as is any other."""
+        numbers = (number for number, route in enumerate(self.routes, 1) if route.agent == agent)
+        return next(numbers, 0)
+
+    def numbered(self, number: int) -> Agent:
+        """The agent of that number."""
+        return self.routes[number - 1].agent if 0 < number <= len(self.routes) else self.default
+
     def agents(self) -> Iterator[tuple[Agent, str]]:
         """Each, with the place where it stands."""
         yield self.default, self.path

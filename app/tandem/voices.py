@@ -11,11 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tandem.metrics import Metrics
-from tandem.providers_from_env import Checked, Choice
-from tandem_codecs.format import MULAW_8K, PCM16_24K, AudioFormat
+from tandem.providers_from_env import Checked, Choice, check, needs_key, wishes
+from tandem_codecs.format import PCM16_24K, AudioFormat
 from tandem_providers.client import Client
 from tandem_providers.config import FunctionDeclaration, ProcessConfig
-from tandem_providers.errors import ProviderError
+from tandem_providers.errors import InvalidConfigError, ProviderError
 from tandem_providers.events import Event
 from tandem_providers.fallback import Breaker
 from tandem_providers.provider import FRESH, EventSink, Opening, Provider, Session
@@ -52,7 +52,7 @@ class Clients:
         self._settings = settings
         self._metrics = metrics
         self._usual = tuple(choice.name for choice in settings.choices)
-        self._providers = {name: build(choice) for name, choice in settings.every_choice.items()}
+        self._providers = {name: self._built(choice) for name, choice in settings.every_choice.items()}
         self._breakers = {name: Breaker() for name in self._providers}
         self._made: dict[tuple[str, ...], Client] = {}
         for name, breaker in self._breakers.items():
@@ -77,8 +77,7 @@ class Clients:
             if provider is None:
                 return f"no provider {name!r} is set up here; there are: {', '.join(self._providers)}"
             try:
-                if isinstance(provider, Checked):
-                    provider.check(config, leg=MULAW_8K)
+                check(provider, config)
             except ProviderError as error:
                 return f"provider {name}: {error.message}"
         return ""
@@ -93,6 +92,11 @@ class Clients:
             await client.close()
         for provider in self._providers.values():
             await provider.close()
+
+    def _built(self, choice: Choice) -> Provider:
+        """One that comes with the house is asked for nothing that it can't do, whatever agent it speaks for."""
+        provider = choice.kind.build(choice.options, choice.name)
+        return provider if needs_key(choice.kind) else Unburdened(provider)
 
     def _make(self, names: tuple[str, ...]) -> Client:
         settings, metrics = self._settings, self._metrics
@@ -126,9 +130,9 @@ def build(choice: Choice) -> Provider:
 
 
 class Unburdened:
-    """A provider that is spared wishes which it would have to refuse. A `Provider`."""
+    """A provider that is spared wishes which it would have to refuse: these, or (None) whichever. A `Provider`."""
 
-    def __init__(self, provider: Provider, spared: frozenset[str]) -> None:
+    def __init__(self, provider: Provider, spared: frozenset[str] | None = None) -> None:
         self.name = provider.name
         self.capabilities = provider.capabilities
         self._provider = provider
@@ -156,7 +160,18 @@ class Unburdened:
 
     def _without(self, config: ProcessConfig) -> ProcessConfig:
         nothing = ProcessConfig()
-        return replace(config, **{wish: getattr(nothing, wish) for wish in self._spared})
+        spared = self._spared if self._spared is not None else self._refused(config)
+        return replace(config, **{wish: getattr(nothing, wish) for wish in spared})
+
+    def _refused(self, config: ProcessConfig) -> frozenset[str]:
+        """The wishes that it can not honour, each taken alone."""
+        refused = set[str]()
+        for wish, value in wishes(config):
+            try:
+                check(self._provider, replace(ProcessConfig(), **{wish: value}))
+            except InvalidConfigError:
+                refused.add(wish)
+        return frozenset(refused)
 
 
 def _outcome(error: ProviderError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,6 +162,39 @@ async def test_a_dial_that_was_not_answered_is_never_repeated() -> None:
         here.twilio.account.fail.append(ApiAnswer(503, {"code": 20503, "message": "try later"}))
         assert (await placed(here, ORDER))[0] == 502
         assert len(here.twilio.account.requests) == 2
+
+
+async def test_an_order_may_name_an_agent_of_the_file_and_change_it(tmp_path: Path) -> None:
+    file = tmp_path / "routes.toml"
+    file.write_text(
+        '[default]\ngreeting = "Good day."\n[[routes]]\nname = "night"\ncalled = "+1*"\ngreeting = "Psst."\n'
+    )
+    async with office({"ROUTES_FILE": str(file)}, callee=Callee("no-answer")) as here:
+        numbers = iter(f"+1555000310{digit}" for digit in range(9))
+
+        async def agent(**wishes: str) -> tuple[str, str | None]:
+            status, record = await placed(here, {**ORDER, "to": next(numbers), **wishes})
+            assert status == 201, record
+            return record["agent"], here.server.bridge(record["call_id"]).call.plan.greeting
+
+        assert await agent() == ("default", "Good day.")
+        assert await agent(agent="night") == ("night", "Psst.")
+        assert await agent(agent="night", greeting="Hello.") == ("order", "Hello.")
+        assert await agent(instructions="Be brief.") == ("order", "Good day.")
+        status, body = await placed(here, {**ORDER, "agent": "nobody"})
+        assert status == 422
+        assert "nobody" in body["detail"]
+
+
+async def test_a_wish_that_the_provider_would_refuse_is_refused_before_anybody_is_called(tmp_path: Path) -> None:
+    file = tmp_path / "routes.toml"
+    file.write_text('[[routes]]\nname = "gemini"\ncalled = "+1*"\nproviders = ["gemini"]\n')
+    given = {"PROVIDERS": "echo", "GEMINI_API_KEY": "any", "ROUTES_FILE": str(file)}
+    async with office(given, callee=Callee("no-answer")) as here:
+        status, body = await placed(here, {**ORDER, "agent": "gemini", "voice": "nobody"})
+        assert status == 422
+        assert "there is no voice 'nobody'" in body["detail"]
+        assert not here.twilio.account.placed
 
 
 # --- the same request twice -------------------------------------------------------------------------------------------

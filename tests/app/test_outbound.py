@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from carrier_api import THEIRS, Callee, Office, office
-from servers import until
+from servers import Dialled, new_sid, until
 
+from tandem import bridge as bridge_module
 from tandem.bridge import Bridge
 from tandem.call_state import State
+from tandem.carriers.table import TWILIO
+from tandem.doors import new_session, stream_url_of
+from tandem.rest.port import CarrierApi, OutboundCall, Transfer
+from tandem.simulators.openai import OpenAISimulator
 from tandem_providers.events import UserSpeechStarted, UserSpeechStopped
 from tandem_providers.wire import FrameSocket
 
@@ -63,6 +71,164 @@ async def test_a_call_that_rings_can_be_taken_back() -> None:
         assert (await here.server.result(placed["call_id"]))["result"] == "operator"
         await until(lambda: here.twilio.reports)
         assert here.twilio.reports[0].result == "canceled"
+
+
+# --- the carrier's answer and its stream come in any order -----------------------------------------------------------
+
+
+class Slow:
+    """The carrier's API, whose answer to placing a call waits for `gate`, and may name another call than it placed."""
+
+    def __init__(self, api: CarrierApi, gate: asyncio.Event, *, lies: bool = False) -> None:
+        self.api = api
+        self.gate = gate
+        self.lies = lies
+        self.ended: list[str] = []
+
+    async def place(self, call: OutboundCall) -> str:
+        placed = await self.api.place(call)
+        await self.gate.wait()
+        return "CA" + "f" * 32 if self.lies else placed
+
+    async def hang_up(self, call_id: str) -> None:
+        self.ended.append(call_id)
+        await self.api.hang_up(call_id)
+
+    async def transfer(self, call_id: str, transfer: Transfer) -> None:
+        await self.api.transfer(call_id, transfer)
+
+    async def send_dtmf(self, call_id: str, digits: str, return_url: str) -> None:
+        await self.api.send_dtmf(call_id, digits, return_url)
+
+    async def close(self) -> None:
+        await self.api.close()
+
+
+def slow(here: Office, **options: Any) -> tuple[Slow, asyncio.Event]:
+    apis, gate = here.server.app.state.apis, asyncio.Event()
+    apis["twilio"] = api = Slow(apis["twilio"], gate, **options)
+    return api, gate
+
+
+async def test_the_stream_may_be_here_before_the_carrier_has_answered() -> None:
+    async with office() as here:
+        _, gate = slow(here)
+        async with asyncio.TaskGroup() as tasks:
+            order = tasks.create_task(here.place())
+            await until(lambda: here.server.board.live)
+            (bridge,) = here.server.board.live.values()
+            await until(lambda: bridge.call.state is State.TALKING)
+            assert not order.done()
+            gate.set()
+        record = order.result()
+        assert record["call_id"] == bridge.identity.call_id == here.twilio.account.placed[0].call.sid
+
+
+async def test_a_stream_of_another_call_than_the_one_that_was_placed_ends_both() -> None:
+    async with office() as here:
+        _, gate = slow(here, lies=True)
+        async with asyncio.TaskGroup() as tasks:
+            order = tasks.create_task(here.ask("POST", "/calls", {"to": THEIRS}))
+            await until(lambda: here.server.board.live)
+            (bridge,) = here.server.board.live.values()
+            await until(lambda: bridge.call.state is State.TALKING)
+            gate.set()
+            await order
+        await here.server.empty()
+        assert bridge.call.end_reason is not None
+        assert bridge.call.end_reason.value == "wrong_call"
+        await until(lambda: here.twilio.reports)
+
+
+async def test_a_call_that_is_taken_back_before_the_carrier_has_answered_is_ended_when_it_has() -> None:
+    async with office(callee=Callee("no-answer")) as here:
+        api, gate = slow(here)
+        async with asyncio.TaskGroup() as tasks:
+            order = tasks.create_task(here.ask("POST", "/calls", {"to": THEIRS, "ring_seconds": 60}))
+            await until(lambda: here.twilio.account.placed)
+            (session,) = here.server.board.live
+            assert (await here.ask("DELETE", f"/calls/{session}")).status_code == 202
+            assert not api.ended
+            gate.set()
+            assert (await order).status_code == 201
+        await here.server.empty()
+        assert api.ended == [here.twilio.account.placed[0].call.sid]
+        await until(lambda: here.twilio.reports)
+        assert here.twilio.reports[0].result == "canceled"
+
+
+async def test_a_carrier_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge_module, "PLACE_SECONDS", 0.1)
+    async with office(callee=Callee("no-answer")) as here:
+        slow(here)
+        answer = await here.ask("POST", "/calls", {"to": THEIRS, "ring_seconds": 5})
+        assert answer.status_code == 502
+        assert "did not answer" in answer.json()["detail"]
+        await here.server.empty()
+        (record,) = here.server.board.records()
+        assert record["result"] == "not_placed"
+
+
+async def test_a_stream_with_a_token_of_nobodys_order_is_not_taken() -> None:
+    """A token without a call id is good for the call that was placed with it, and for no other instance."""
+    async with office() as here:
+        settings = here.server.settings
+        url = stream_url_of(settings, TWILIO, new_session(settings, TWILIO), "")
+        dialled = Dialled(here.server, new_sid("CA"), url)
+        async with dialled.stream() as stream:
+            await stream.start()
+            assert await stream.ends() == (1008, "wrong_call")
+
+
+async def test_a_call_over_its_api_knows_an_answering_machine() -> None:
+    async with office(callee=Callee(answered_by="human")) as here:
+        placed = await here.place(machine="hang_up")
+        bridge = here.server.bridge(placed["call_id"])
+        await until(lambda: bridge.call.stats.machine is False)
+        assert here.twilio.account.placed[0].fields["MachineDetection"] == "DetectMessageEnd"
+        assert bridge.call.end_reason is None
+
+
+# --- operators' words -----------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def with_model(**options: Any) -> AsyncIterator[tuple[Office, OpenAISimulator]]:
+    """The agent is a model that takes text."""
+    async with OpenAISimulator(seconds=0.4, **options) as simulator:
+        given = {"PROVIDERS": "openai", "OPENAI_API_KEY": "any", "OPENAI_REALTIME_URL": simulator.url}
+        async with office(given, beyond=Callee("busy")) as here:
+            yield here, simulator
+
+
+async def test_an_operator_speaks_through_the_agent_and_into_its_ear() -> None:
+    async with with_model() as (here, simulator):
+        placed = await here.place(greeting="Hello there.", instructions="Be kind.")
+        call_id = placed["call_id"]
+        await here.state(call_id, "talking")
+        for verb, words in (("say", "We close at six."), ("inject", "The caller is a regular.")):
+            answer = await here.ask("POST", f"/calls/{call_id}/{verb}", {"text": words})
+            assert answer.status_code == 202, answer.text
+        session = simulator.sessions[0]
+        await until(lambda: "We close at six." in json.dumps(session.record.received, default=str))
+        await until(lambda: "The caller is a regular." in json.dumps(session.record.received, default=str))
+        sent = json.dumps(session.record.received, default=str)
+        assert "Be kind." in sent
+        assert "Hello there." in sent
+
+
+async def test_the_provider_is_kept_until_the_carrier_has_the_caller_and_told_when_it_has_not() -> None:
+    async with with_model() as (here, simulator):
+        placed = await here.place()
+        call_id = placed["call_id"]
+        await here.state(call_id, "talking")
+        bridge = here.server.bridge(call_id)
+        first = bridge.socket
+        assert bridge.transfer(THEIRS, ring_seconds=1)
+        await back(bridge, first)
+        (session,) = simulator.sessions
+        assert not session.is_over, "one session for the whole conversation"
+        await until(lambda: "is busy" in json.dumps(session.record.received, default=str))
 
 
 # --- giving the caller to somebody else -------------------------------------------------------------------------------

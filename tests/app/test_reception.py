@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import CALLED, CALLER, Tandem, new_sid, tandem, until
+from servers import CALLED, CALLER, Dialled, Tandem, new_sid, tandem, until
 
 from tandem.simulators.api_server import HANG, ApiAnswer, ApiRequest, RestServer
 from tandem.simulators.openai import OpenAISimulator
@@ -180,3 +180,15 @@ async def test_agents_have_providers_of_their_own_which_are_shared_and_closed(tm
             bridge.carrier_ended()
             await server.empty()
         assert all(not client._sessions for client in clients._made.values())
+
+
+async def test_another_instance_that_gets_the_stream_has_the_same_agent(tmp_path: Path) -> None:
+    async with house(tmp_path) as (here, _), house(tmp_path) as (there, _):
+        call_sid = new_sid("CA")
+        first, *_ = await here.voice(call_sid, To="+19995550000")
+        assert isinstance(first, Connect)
+        async with Dialled(here, call_sid, first.url).stream(door=there) as stream:
+            await stream.start()
+            await stream.speaks()
+            assert (await there.record(call_sid))["agent"] == "night"
+            assert there.bridge(call_sid).call.plan.silence_seconds == 7
