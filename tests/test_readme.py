@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from pydantic import BaseModel
 
 from tandem.call_types import EndReason
 from tandem.carriers.table import PLIVO, TELNYX, TWILIO
+from tandem.cli import app
 from tandem.main import create_app
 from tandem.metrics import Metrics
 from tandem.operator_models import InjectText, PlaceCall, SaySomething, SendKeys, TransferCall
@@ -72,9 +74,9 @@ def test_it_names_no_variable_that_there_is_not() -> None:
 
 
 def test_every_route_is_in_it_and_no_other() -> None:
-    app = create_app(load({}, None))
-    there = {path for route in app.routes if (path := getattr(route, "path", "")) and path.startswith("/")}
-    there |= set(app.openapi()["paths"])
+    server = create_app(load({}, None))
+    there = {path for route in server.routes if (path := getattr(route, "path", "")) and path.startswith("/")}
+    there |= set(server.openapi()["paths"])
     named = set(re.findall(r"`(?:GET/POST |GET |POST |WS )(/[^`]*)`", README))
     named |= {named_path for named_path in ("/calls", "/docs") if f"`{named_path}`" in README}
     media = {f"/{carrier.name}/media/{{token}}" for carrier in (TWILIO, TELNYX, PLIVO)}
@@ -102,6 +104,19 @@ def test_it_says_what_to_fill_in_by_the_names_that_the_check_uses() -> None:
     fields = {name.partition(",")[0] for name in re.findall(r'Field\("([^"]+)"', code)}
     assert len(fields) >= 8
     assert not [name for name in fields if f"| {name} |" not in README]
+
+
+def test_its_commands_and_their_options_are_those_that_there_are() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    options = {
+        name: {flag for param in command.params for flag in param.opts} for name, command in group.commands.items()
+    }
+    shown = re.findall(r"^(?:\| `)?(?:[A-Z_]+=\S+ )*tandem (\w+)(.*)$", README, re.MULTILINE)
+    shown += re.findall(r"`tandem (\w+)([^`]*)`", README)
+    assert {name for name, _ in shown} == set(options)
+    for name, rest in shown:
+        assert set(re.findall(r"--[a-z]+", rest.partition("#")[0].partition("`")[0])) <= options[name], (name, rest)
 
 
 def test_what_it_says_can_be_simulated_can() -> None:
