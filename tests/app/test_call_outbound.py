@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playbook import FRAME, START, Playbook
+from playbook import FRAME, PROMPTS, START, Playbook
 
 from tandem.call_state import State
 from tandem.call_types import (
@@ -115,6 +115,17 @@ def test_ready_is_counted_from_the_answer_not_from_the_first_ring() -> None:
     play.wait(1, talking=False) >> Attached() >> START
     play.wait(0.5) >> READY << HELLO
     assert play.call.stats.ready_seconds == pytest.approx(1.5)
+
+
+def test_an_operator_does_not_wait_for_the_agent_to_finish() -> None:
+    play = greeted()
+    play.wait(0.1) >> HangUp(EndReason.OPERATOR)
+    clear, report, cancel, goodbye, mark = play.take()
+    assert (clear, cancel) == (Clear(), ToProvider(CancelResponse()))
+    assert isinstance(report, ToProvider)
+    assert (goodbye, type(mark)) == (Play(PROMPTS.goodbye), Mark)
+    assert play.call.stats.barge_ins == 0
+    play.wait(1.2) << End(EndReason.OPERATOR)
 
 
 # --- who speaks first -------------------------------------------------------------------------------------------------

@@ -278,3 +278,28 @@ async def test_keys_are_played_and_the_call_comes_back() -> None:
             await here.ask("DELETE", f"/calls/{call_id}")
         assert here.twilio.account.calls[call_id].digits == ["12#"]
         assert not call.result().problems
+
+
+async def test_an_operator_who_ends_a_call_that_is_being_put_through_ends_it_at_the_carrier() -> None:
+    """Anybody else lets it go on: maybe somebody has taken it and the word of that got lost."""
+    async with office(beyond=Callee("no-answer")) as here:
+        async with asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(here.twilio.call(here.plan()))
+            bridge = await talking(here)
+            call_id = bridge.identity.call_id
+            assert bridge.transfer(THEIRS, ring_seconds=30)
+            await here.state(call_id, "parked")
+            await until(lambda: here.twilio.account.calls[call_id].dialled)
+            assert (await here.ask("DELETE", f"/calls/{call_id}")).status_code == 202
+        assert here.twilio.account.calls[call_id].hung_up
+        assert call.result().seconds < 10
+        assert (await here.server.result(call_id))["result"] == "operator"
+
+
+async def test_a_server_that_goes_down_cancels_calls_that_still_ring() -> None:
+    async with office(callee=Callee("no-answer")) as here:
+        placed = await here.place(ring_seconds=60)
+        await here.server.board.drain(0.05)
+        assert (await here.server.result(placed["call_id"]))["result"] == "drained"
+        await until(lambda: here.twilio.reports)
+        assert here.twilio.reports[0].result == "canceled"
