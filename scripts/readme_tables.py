@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from tandem.settings import Settings
+from tandem.tolls import DENIED
 from tandem_codecs.format import MULAW_8K, AudioFormat
 from tandem_providers.config import FunctionDeclaration, ProcessConfig
 from tandem_providers.errors import InvalidConfigError
@@ -56,7 +57,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 
 def written(readme: str) -> str:
     """The README with every table as it has to be."""
-    tables: dict[str, Callable[[], list[str]]] = {"providers": providers, "models": models}
+    tables: dict[str, Callable[[], list[str]]] = {"providers": providers, "models": models, "denied": denied}
     tables |= {f"variables: {group}": partial(own, group) for group in GROUPS}
     tables |= {f"variables: {kind.name}": partial(options, kind) for kind in KINDS.values()}
 
@@ -74,6 +75,15 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+# Calls out
+
+
+def denied() -> list[str]:
+    """Whom the server does not call unless it is told to."""
+    rows = ([what[:1].upper() + what[1:], ", ".join(f"`{p}`" for p in prefixes)] for what, prefixes in DENIED.items())
+    return table(["not called", "numbers that begin with"], rows)
 
 
 # Providers

@@ -35,7 +35,7 @@ from tandem.outbound import NoCarrier, Order, carriers_of, dial, outcome
 from tandem.reception import Reception
 from tandem.settings import Settings
 from tandem.switchboard import Refusal, Switchboard
-from tandem.tolls import NotAllowed, Tolls
+from tandem.tolls import NotAllowed, Tolls, described
 
 TALKS: Final = frozenset({State.TALKING, State.RECOVERING})
 
@@ -101,7 +101,14 @@ async def call(call_id: CallId, board: Board) -> dict[str, Any]:
     return record
 
 
-@router.post("/calls", status_code=201, response_model=CallSummary, responses=_problems(403, 409, 429, 502, 503))
+@router.post(
+    "/calls",
+    status_code=201,
+    response_model=CallSummary,
+    responses=_problems(403, 409, 429, 502, 503),
+    description="Place a call. Answered once the carrier has taken it, which is before anybody picks up.\n\n"
+    f"Not called, unless OUTBOUND_ALLOW names them: {described()}.",
+)
 async def place(
     wish: PlaceCall,
     request: Request,
@@ -109,7 +116,7 @@ async def place(
         str | None, Header(max_length=200, description="Within 24 hours the same key is the same call.")
     ] = None,
 ) -> Response:
-    """Place a call. Answered once the carrier has taken it, which is before anybody picks up."""
+    """See its description."""
     desk: Desk = request.app.state.desk
     if idempotency_key is None:
         return _answered(await _try(request.app, desk, wish), call_again=False)
