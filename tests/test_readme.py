@@ -8,16 +8,22 @@ import re
 import runpy
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import typer
 from pydantic import BaseModel
+from tool_play import service
 
+from tandem.bridge import Bridge
 from tandem.call_types import EndReason
+from tandem.call_webhook import CallWebhook
 from tandem.carriers.table import PLIVO, TELNYX, TWILIO
 from tandem.cli import app
+from tandem.identity import Identity
 from tandem.main import create_app
 from tandem.metrics import Metrics
 from tandem.operator_models import InjectText, PlaceCall, SaySomething, SendKeys, TransferCall
@@ -27,8 +33,12 @@ from tandem.signed import signature
 from tandem.simulators.openai import OpenAISimulator
 from tandem.simulators.table import SIMULATORS
 from tandem.tools.file import read_tools
+from tandem.tools.http_tool import HttpTool
+from tandem.tools.schema import Arguments
+from tandem.tools.web import Guard, Web
 from tandem_codecs.format import PCM16_24K
 from tandem_providers import Client, OpenAIRealtime
+from tandem_providers.config import FunctionDeclaration
 from tandem_providers.options import option_infos
 from tandem_providers.table import KINDS
 
@@ -172,7 +182,24 @@ def test_its_settings_are_understood() -> None:
     assert found.tools.targets == {"sales": "+15551234567", "desk": "sip:desk@pbx.example.com"}
 
 
-def test_its_program_knows_our_signature() -> None:
+async def test_its_program_knows_what_we_send() -> None:
+    genuine = run("def genuine")["genuine"]
+    schema = {"type": "object"}
+    guard = await asyncio.to_thread(Guard, allow_private=True)
+    async with service() as there, Web(guard) as web:
+        tool = HttpTool(FunctionDeclaration("hours", "When.", schema), there.url, Arguments(schema), secret="secret")
+        await tool.run({}, cast(Bridge, SimpleNamespace(identity=Identity("ours", "CA1"))), web)
+        webhook = await asyncio.to_thread(partial(CallWebhook, there.url, "secret", allow_private=True))
+        await webhook.ask({"event": "call.incoming", "call_id": "CA1"})
+        await webhook.close()
+    assert len(there.asked) == 2
+    for asked in there.asked:
+        stamp, sent = asked.headers["x-tandem-timestamp"], asked.headers["x-tandem-signature"]
+        assert genuine("secret", stamp, sent, asked.body)
+        assert not genuine("another", stamp, sent, asked.body)
+
+
+def test_its_program_refuses_what_is_forged_or_old() -> None:
     genuine, now = run("def genuine")["genuine"], str(int(time.time()))
     assert genuine("secret", now, signature("secret", now, b"{}"), b"{}")
     assert not genuine("secret", now, signature("secret", now, b"{}"), b"[]")

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -51,6 +52,30 @@ async def test_what_a_file_adds_does_not_replace_what_is_signed() -> None:
         await hours.run({"day": "sunday"}, of(), web)
         assert there.asked[0].headers["x-shop"] == "7"
         assert there.asked[0].headers["content-type"] == "application/json"
+
+
+async def test_what_is_asked_again_in_a_call_has_the_same_key() -> None:
+    async with shop() as (hours, there, web):
+        again = replace(hours, url=f"{there.url}?other")
+        for each, day, call_id in (
+            (hours, "sunday", "CA1"),
+            (again, "sunday", "CA1"),
+            (hours, "saturday", "CA1"),
+            (hours, "sunday", "CA2"),
+            (replace(hours, declaration=replace(hours.declaration, name="open_now")), "sunday", "CA1"),
+        ):
+            await each.run({"day": day}, of(call_id=call_id), web)
+    first, second, *others = (asked.headers["idempotency-key"] for asked in there.asked)
+    assert first == second
+    assert len({first, *others}) == 4
+    assert all(len(key) == 32 and key.isalnum() for key in (first, *others))
+
+
+def test_the_order_of_arguments_does_not_change_the_key() -> None:
+    tool = HttpTool(FunctionDeclaration("book", "Books."), "https://shop.example", Arguments({"type": "object"}))
+    one = tool.key({"number": "ä", "at": {"hour": 7, "minute": 30}}, of("CA1"))
+    assert tool.key({"at": {"minute": 30, "hour": 7}, "number": "ä"}, of("CA1")) == one
+    assert tool.key({"at": {"minute": 30, "hour": 8}, "number": "ä"}, of("CA1")) != one
 
 
 @pytest.mark.parametrize(

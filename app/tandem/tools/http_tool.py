@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,6 +54,14 @@ class HttpTool:
         }
         return msgspec.json.encode({key: value for key, value in told.items() if key == "arguments" or value})
 
+    def key(self, arguments: Mapping[str, Any], call: Bridge) -> str:
+        """The same for the same tool and arguments in one call, so that the receiver knows what it was asked before.
+
+        A provider that takes a call over asks again for what it does not know to be done.
+        """
+        asked = [call.identity.call_id or call.identity.session, self.declaration.name, arguments]
+        return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()[:32]
+
     async def run(self, arguments: Mapping[str, Any], call: Bridge, web: Web) -> str:
         """Ask for it, once.
 
@@ -63,7 +72,6 @@ class HttpTool:
             raise ToolFailed("invalid_arguments", f"The arguments do not fit. {problem}")
         body = self.body(arguments, call)
         signed = signed_headers(self.secret, int(time.time()), body, call.identity.call_id or call.identity.session)
-        answer = await web.post(
-            self.url, body, {**self.headers, **signed}, seconds=self.seconds, most=self.max_result_bytes
-        )
+        headers = {**self.headers, **signed, "Idempotency-Key": self.key(arguments, call)}
+        answer = await web.post(self.url, body, headers, seconds=self.seconds, most=self.max_result_bytes)
         return answer.strip() or '{"status": "done"}'
