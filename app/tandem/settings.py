@@ -36,7 +36,7 @@ from tandem.providers_from_env import (
     variables_of,
 )
 from tandem.routing import Routes
-from tandem.tolls import is_number, is_sip, parse_allow
+from tandem.tolls import doubts, is_number, is_sip, parse_allow
 from tandem.tools.wanted import WantedTools, wanted_tools
 from tandem.voices import process_config
 from tandem_providers.models import remarks
@@ -574,6 +574,10 @@ def _look_twice(settings: Settings, given: Mapping[str, str], warnings: list[str
         warnings.append("PLIVO_AUTH_ID does not look like one (MA, or SA of a subaccount, and 18 letters and digits)")
     if settings.origin.startswith("http://") and not is_local(settings.origin):
         warnings.append("PUBLIC_URL is not https: Twilio opens media streams only over wss")
+    ways_out = {f"TRANSFER_TARGETS: {name}": to for name, to in settings.tools.targets.items()}
+    if settings.failover_number:
+        ways_out["FAILOVER_NUMBER"] = settings.failover_number
+    warnings += doubts(parse_allow(settings.outbound_allow), ways_out)
     if "SECRET_KEY" in given and len(settings.secret_key.get_secret_value()) < 16:
         warnings.append("SECRET_KEY is shorter than 16 characters and can be guessed")
 

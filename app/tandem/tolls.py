@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
@@ -200,6 +201,19 @@ def parse_allow(text: str) -> tuple[str, ...]:
         if not re.fullmatch(r"\+[0-9]{1,15}|sip:(\*\.)?[A-Za-z0-9.-]+", entry):
             raise ValueError(f"{entry!r} is neither a number's beginning (+49) nor a SIP host (sip:pbx.example.com)")
     return tuple(entries)
+
+
+def doubts(allow: tuple[str, ...], configured: Mapping[str, str]) -> list[str]:
+    """A sentence for each destination in `configured` (by where it is set) that `POST /calls` would refuse.
+
+    It is used all the same: no token and no model can have chosen it."""
+    tolls, found = Tolls(allow), []
+    for where, to in configured.items():
+        try:
+            tolls.may_reach(to)
+        except NotAllowed as error:
+            found.append(f"{where} is used as it is set, but POST /calls would refuse it: it {error}")
+    return found
 
 
 def described() -> str:

@@ -222,6 +222,25 @@ def test_plain_http_for_the_world_is_a_warning() -> None:
 # Twilio
 
 
+def test_an_expensive_way_out_is_a_warning_and_is_used_all_the_same() -> None:
+    given = {
+        "OPENAI_API_KEY": "any",
+        "FAILOVER_NUMBER": "+49900123456",
+        "BUILTIN_TOOLS": "transfer_call",
+        "TRANSFER_TARGETS": "sales=+15551234567,hotline=+19005551234",
+    }
+    found = settings(given)
+    assert [warning.partition(" is used")[0] for warning in found.warnings] == [
+        "TRANSFER_TARGETS: hotline",
+        "FAILOVER_NUMBER",
+    ]
+    assert "must be named by OUTBOUND_ALLOW" in found.warnings[1]
+    assert found.failover_number == "+49900123456"
+    assert found.tools.targets["hotline"] == "+19005551234"
+    assert not settings({**given, "OUTBOUND_ALLOW": "+49900,+1,+1900"}).warnings
+    assert [warning.split()[-1] for warning in settings({**given, "OUTBOUND_ALLOW": "+49900,+1900"}).warnings] == ["it"]
+
+
 def test_without_any_key_the_demo_account_is_accepted() -> None:
     account = settings().twilio
     assert account is not None

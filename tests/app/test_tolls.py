@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tandem.tolls import DENIED, NotAllowed, Tolls, described, is_number, is_sip, parse_allow
+from tandem.tolls import DENIED, NotAllowed, Tolls, described, doubts, is_number, is_sip, parse_allow
 
 GOOD = ["+15551234567", "+441632960961", "+4930123456", "+33142685300", "+12125550100", "+290123456"[:9]]
 SIP = ["sip:agent@pbx.example.com", "sips:1001@10.0.0.1:5061;transport=tls", "sip:%2b49301@example.com"]
@@ -140,6 +140,16 @@ def test_the_memory_of_numbers_is_bounded() -> None:
 @given(st.text(max_size=60))
 def test_no_text_does_anything_but_pass_or_be_refused(text: str) -> None:
     assert (why(Tolls(), text) == "") == ((is_number(text) or is_sip(text)) and why(Tolls(), text) == "")
+
+
+def test_what_is_set_beforehand_is_doubted_by_the_same_rules() -> None:
+    set_to = {"good": GOOD[0], "premium": "+19005551234", "gateway": "sip:0049900123456@pbx.example.com"}
+    premium, gateway = doubts((), set_to)
+    assert premium.startswith("premium is used as it is set, but POST /calls would refuse it: it is not allowed (North")
+    assert gateway.startswith("gateway is used")
+    assert "555" not in premium, "the beginning of a number says enough"
+    assert not doubts(("+1900", "+49900", "+1"), set_to)
+    assert [line.split()[0] for line in doubts(("+1555",), set_to)] == ["premium", "gateway"]
 
 
 def test_the_list_can_be_shown() -> None:
