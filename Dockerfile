@@ -5,8 +5,9 @@ RUN python3 -m venv --without-pip /opt/tandem
 WORKDIR /src
 # What we depend on changes seldom: a layer of its own.
 COPY pyproject.toml ./
-RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-    > requirements.txt \
+RUN python3 -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+    extras = project["optional-dependencies"]; \
+    print(*project["dependencies"], *extras["mcp"], *extras["vertex"], sep="\n")' > requirements.txt \
  && python3 -m pip --python /opt/tandem install --no-cache-dir --disable-pip-version-check -r requirements.txt \
  && rm -rf /opt/tandem/lib/python3*/site-packages/numpy/tests /opt/tandem/lib/python3*/site-packages/numpy/*/tests
 COPY README.md LICENSE ./

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from pathlib import Path
 
 from tandem.settings import Settings
@@ -25,6 +26,12 @@ def test_the_server_is_process_one_without_privileges() -> None:
     assert re.search(r'^HEALTHCHECK .*CMD \["python3", "-m", "tandem.healthcheck"\]$', DOCKERFILE, re.MULTILINE)
     for line in ("read_only: true", "- ALL", "- no-new-privileges:true", "nofile: 20000"):
         assert line in COMPOSE
+
+
+def test_the_image_has_everything_that_settings_may_ask_for() -> None:
+    """Each extra but what only developers need."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r'\*extras\["(\w+)"\]', DOCKERFILE)) == set(extras) - {"dev"}
 
 
 def test_no_secret_is_baked_in() -> None:
