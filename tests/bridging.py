@@ -12,10 +12,11 @@ from typing import Any
 from fakes import FakeProvider, FakeSession, News
 from playbook import plan
 
-from tandem.bridge import Bridge, Identity
+from tandem.bridge import TICK_SECONDS, Bridge, Identity
 from tandem.carriers.events import Started
 from tandem.carriers.table import TWILIO
 from tandem.metrics import Metrics
+from tandem.ticker import Ticker
 from tandem_codecs.format import MULAW_8K
 from tandem_providers.client import Client
 from tandem_providers.config import ProcessConfig
@@ -96,6 +97,7 @@ class Line:
             plan(**changes),
             self.accepts,
             self.metrics,
+            Ticker(TICK_SECONDS),
         )
         self.strangers: list[Started] = []
         self._chunk = 0

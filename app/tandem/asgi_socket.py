@@ -49,6 +49,10 @@ class AsgiSocket:
         """Bytes that the ASGI server has not taken yet; what it holds itself can't be seen from here."""
         return self._buffered
 
+    @property
+    def congested(self) -> bool:
+        return self._buffered > 0
+
     def send_text(self, data: bytes) -> None:
         self._put(True, data)
 

@@ -47,6 +47,7 @@ from tandem.identity import Identity as Identity
 from tandem.metrics import Metrics
 from tandem.rest.port import CarrierApi, CarrierApiError, OutboundCall
 from tandem.rest.port import Transfer as RestTransfer
+from tandem.ticker import Ticker
 from tandem_codecs.convert import Converter
 from tandem_codecs.guard import CodecGuard
 from tandem_providers.client import Client
@@ -80,6 +81,11 @@ log = logs.get(__name__)
 class MediaReceiver:
     """What one media socket delivers to. One that has been followed by another is not listened to any more."""
 
+    __slots__ = (
+        "on_close",
+        "on_message",
+    )
+
     def __init__(self, bridge: Bridge) -> None:
         self.on_message: Callable[[bytes, bool], None] = bridge.on_message
         self.on_close: Callable[[int, str], None] = bridge.on_close
@@ -102,6 +108,45 @@ class Bridge:
     one that we place: `run` has the carrier dial, and `placed` tells what it said to that.
     """
 
+    __slots__ = (
+        "_accepts",
+        "_blocked",
+        "_busy",
+        "_client",
+        "_close_code",
+        "_dialect",
+        "_guard",
+        "_inbound",
+        "_inbox",
+        "_longest_play",
+        "_may_spend",
+        "_metrics",
+        "_order",
+        "_outbound",
+        "_over",
+        "_receiver",
+        "_session",
+        "_spawn",
+        "_ticker",
+        "_told_at",
+        "_waiting",
+        "agent",
+        "api",
+        "call",
+        "carrier",
+        "config",
+        "frames_out",
+        "identity",
+        "line_is_ours",
+        "news",
+        "opened_unix",
+        "orders",
+        "origin",
+        "placed",
+        "socket",
+        "streams",
+    )
+
     def __init__(
         self,
         carrier: CarrierKind,
@@ -111,6 +156,7 @@ class Bridge:
         plan: CallPlan,
         accepts: Callable[[Started], bool],
         metrics: Metrics,
+        ticker: Ticker,
         api: CarrierApi | None = None,
         origin: str = "",
         order: OutboundCall | None = None,
@@ -147,7 +193,7 @@ class Bridge:
         self._inbox: deque[CallEvent] = deque()
         self._busy = False
         self._blocked = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._ticker = ticker
         self._inbound: Converter | None = None
         self._outbound: Converter | None = None
         self._receiver: MediaReceiver | None = None
@@ -174,7 +220,7 @@ class Bridge:
     async def run(self) -> None:
         """The whole life of the call. Returns when both ends are closed; raises only `CancelledError`."""
         logs.call_id.set(self.identity.call_id or self.identity.session)
-        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        self._ticker.join(self._tick)
         try:
             async with owned_tasks() as start:
                 placing = None if self._order is None else start(self._place(self._order), name="placing")
@@ -189,7 +235,7 @@ class Bridge:
             self._end(EndReason.INTERNAL_ERROR)
         finally:
             self._end(EndReason.DRAINED)  # only when cancelled: else a reason stands already
-            self._timer.cancel()
+            self._ticker.leave(self._tick)
             await self._end_line()
             call_report.tell(
                 self.call, self.identity, self.carrier.name, self.agent, self.frames_out, self._metrics, self._log
@@ -242,6 +288,7 @@ class Bridge:
                 leg=self.call.plan.format,
                 history=lambda: self.call.history(self._now()),
                 opening=Opening(greeting=self._first_words),
+                lane=self._plays,
             ) as session:
                 self._session = session
                 self._obey(self._waiting)
@@ -414,13 +461,12 @@ class Bridge:
                     self._listen(self._guard, event.audio)
                 if self._inbound is not None:
                     event = Media(self._inbound.feed(event.audio), event.chunk, event.timestamp_ms)
-                session = self._session
-                if session is not None and not self._busy:
-                    audio = self.call.hear(event, time.monotonic())
-                    if audio is not None:
-                        if audio:
-                            session.send_audio(audio)
-                        continue
+                session, hearing = self._session, self.call.hearing
+                if hearing is not None and session is not None and not self._busy:  # the short way
+                    audio = hearing.accept(event, time.monotonic())
+                    if audio:
+                        session.send_audio(audio)
+                    continue
             elif type(event) is Started and not self._recognise(event):
                 return
             elif type(event) is Malformed:
@@ -476,12 +522,23 @@ class Bridge:
 
     # --- the provider's events (EventSink) --------------------------------------------------------
 
+    def _plays(self, chunk: AudioChunk) -> bool:
+        """The short way of the agent's audio: True when it has gone to the carrier as it is."""
+        ledger, audio = self.call.lane, chunk.audio
+        if ledger is None or self._busy or self._outbound is not None or chunk.is_final:
+            return False
+        socket, size = self.socket, len(audio)
+        if socket is None or size > self._longest_play or not ledger.passes(size, chunk.item_id, time.monotonic()):
+            return False
+        message = self._dialect.play(audio)
+        if message:
+            socket.send_text(message)
+            self.frames_out += 1
+        return True
+
     def _on_provider(self, event: Event) -> None:
         if type(event) is AudioChunk:
-            socket = self.socket
-            short = self._outbound is None and not self._busy and socket is not None
-            if short and len(event.audio) <= self._longest_play and self.call.passes(event, time.monotonic()):
-                self._play(socket, event.audio)  # type: ignore[arg-type]  # `short` says it is there
+            if self._plays(event):
                 return
         elif type(event) is SessionReady and self._session is not None:
             can = self._session.capabilities
@@ -566,7 +623,6 @@ class Bridge:
             self.frames_out += 1
 
     def _tick(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         if self.socket is not None:
             waiting = self.socket.buffered
             if waiting > BLOCKED_BYTES and not self._blocked:

@@ -71,6 +71,45 @@ _HEARS_NOTHING = frozenset({State.PARKED, State.ENDED})
 class Call:
     """One call. `handle` takes any event with the time it happened and answers commands, to be obeyed in order."""
 
+    __slots__ = (
+        "_asked_again",
+        "_asked_to_wait",
+        "_caller_spoke",
+        "_cut_when_it_speaks",
+        "_duplex",
+        "_ears",
+        "_handlers",
+        "_leaving",
+        "_length",
+        "_lost_at",
+        "_machine",
+        "_outset",
+        "_owes_words",
+        "_provider_gone",
+        "_provider_held",
+        "_stream",
+        "_text_in",
+        "_time",
+        "_turn",
+        "_waits_mutely",
+        "_watch",
+        "audio",
+        "end_reason",
+        "ended_at",
+        "hearing",
+        "lane",
+        "ledger",
+        "opened_at",
+        "parked_at_end",
+        "parking",
+        "plan",
+        "record",
+        "silence",
+        "started_at",
+        "state",
+        "stats",
+    )
+
     def __init__(self, plan: CallPlan, now: float) -> None:
         self.plan = plan
         self.state = State.RINGING if plan.outbound is None else State.DIALLING
@@ -84,8 +123,10 @@ class Call:
         self.end_reason: EndReason | None = None
         self.ended_at: float | None = None
         self.parked_at_end = False
-        self._plain = False
-        """Nothing has happened since the last piece of agent audio, and another like it has only to be played."""
+        self.lane: Ledger | None = None
+        """The ledger, while another piece of agent audio like the last one has only to be played (see its `passes`)."""
+        self.hearing: CallerAudio | None = None
+        """The caller's audio, while a frame of it has only to be put in order and passed on to the provider."""
         self._leaving: Leaving | None = None
         self.parking = Parking()
         placed = plan.outbound or Outbound()
@@ -137,29 +178,28 @@ class Call:
     def handle(self, event: CallEvent, now: float) -> list[CallCommand]:
         """Something happened. Events that need no action here (warnings, tool calls) answer nothing."""
         self._time = now
-        self._plain = False
-        if self.state is State.ENDED:
+        kind = type(event)
+        if kind is not Tick and kind is not MarkPlayed:
+            self.lane = None
+        handler = self._handlers.get(kind)
+        if handler is None or self.state is State.ENDED:
             return []
-        handler = self._handlers.get(type(event))
-        return (handler(event, now) or []) if handler is not None else []
+        commands = handler(event, now)
+        self._choose_ways()
+        return commands or []
 
-    def hear(self, media: Media, now: float) -> bytes | None:
-        """The short way of the frame that comes fifty times a second: the audio for the provider, possibly none.
-
-        None: the call is in no state for it, `handle` has to decide.
-        """
-        audio = self.audio
-        if audio is None or self._provider_gone or self.state in _HEARS_NOTHING:
-            return None
-        if self._ears.open or self._machine.deaf:
-            return None
-        self._watch.last_word = now
-        return audio.accept(media, now)
+    def _choose_ways(self) -> None:
+        """Whether what comes next of either side may take the short way."""
+        if self.lane is not None and (self._leaving is not None or self.parking.words_by):
+            self.lane = None
+        deaf = self._provider_gone or self.state in _HEARS_NOTHING or self._ears.open or self._machine.deaf
+        self.hearing = None if deaf else self.audio
 
     def finish(self, reason: EndReason) -> None:
         """It is over, whoever says so. The first reason stands."""
         if self.end_reason is None:
             self.parked_at_end, self.state = self.state is State.PARKED, State.ENDED
+            self.lane = self.hearing = None
             self.end_reason = reason
             self.ended_at = self._time
 
@@ -271,6 +311,7 @@ class Call:
         self._duplex = DuplexVoice(self.plan.format, self._time) if can.turn_model == "duplex" else None
         self._waits_mutely = not can.speaks_while_it_waits
         self.silence.trust_speech = not can.transcribes
+        self._choose_ways()
 
     def _provider_lost(self, event: ProviderLost, now: float) -> list[CallCommand]:
         """The words under way stop here; what was received goes on playing until the successor speaks."""
@@ -298,13 +339,6 @@ class Call:
         why = EndReason.PROVIDERS_FAILED if before is State.CONNECTING else EndReason.PROVIDER_LOST
         return self._apologise(why, now)
 
-    def passes(self, event: AudioChunk, now: float) -> bool:
-        """The short way of the agent's audio: True when it may be played as it is, and that is all there is to do.
-
-        False: nothing was done, `handle` has to decide.
-        """
-        return self._plain and not event.is_final and self.ledger.passes(len(event.audio), event.item_id, now)
-
     def _agent_audio(self, event: AudioChunk, now: float) -> list[CallCommand]:
         if self.state is State.PARKED:
             return []  # nobody hears it, and when somebody does again it is stale
@@ -323,7 +357,7 @@ class Call:
             self._provider_held = True
             self._ears.listen_meanwhile()
             commands.append(HoldProvider(True))
-        self._plain = not (self._duplex or self.parking.words_by or self._leaving or event.is_final)
+        self.lane = None if self._duplex or event.is_final else self.ledger
         return commands
 
     def _agent_heard(self, now: float) -> bool:
@@ -440,6 +474,8 @@ class Call:
         return commands
 
     def _check_leaving(self, now: float) -> list[CallCommand]:
+        if self._leaving is None and self.parking.wanted is None:
+            return []
         heard = self._agent_heard(now)
         if self.state in (State.TALKING, State.LEAVING) and self.parking.due(now, heard=heard):
             self._move(Move.DEPART)
@@ -537,6 +573,7 @@ class Call:
             return self._end(EndReason.CARRIER_LOST) if now >= self.parking.back_by else []
         commands: list[CallCommand] = [*self.ledger.tick(now), *self._release_provider()]
         if self.audio is not None:
+            self._watch.heard(self.audio.last_media)
             commands += self._hear(self.audio.tick(now), now)
         commands += self._watch_carrier(now)
         if self.state is State.CONNECTING and self.started_at is not None:

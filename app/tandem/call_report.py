@@ -31,8 +31,9 @@ def tell(
     metrics.bargein.inc(stats.barge_ins)
     metrics.underruns.inc(counters.underruns)
     metrics.media_frames.labels("out").inc(frames_out)
+    if call.audio is not None:
+        metrics.media_frames.labels("in").inc(call.audio.frames)
     if arrivals is not None:
-        metrics.media_frames.labels("in").inc(arrivals.frames)
         metrics.gaps.inc(arrivals.missing)
     for why, count in stats.bad_frames.items():
         metrics.bad_frames.labels(_kind_of(why)).inc(count)

@@ -25,7 +25,6 @@ LONGEST_GAP_MS = 10_000
 class ArrivalCounters:
     """What the network did to the caller's voice."""
 
-    frames: int = 0
     late_or_twice: int = 0
     reordered: int = 0
     missing: int = 0
@@ -41,6 +40,8 @@ class CallerAudio:
     format: AudioFormat
     since: float
     counters: ArrivalCounters = field(default_factory=ArrivalCounters)
+    frames: int = 0
+    """How many have come."""
     last_media: float = field(init=False)
     """When the carrier last sent audio."""
     _clock: float = field(init=False)
@@ -56,7 +57,7 @@ class CallerAudio:
 
     def accept(self, media: Media, now: float) -> bytes:
         """One piece arrived; answers the audio that may go on now, in order (possibly none)."""
-        self.counters.frames += 1
+        self.frames += 1
         self.last_media = now
         chunk = media.chunk
         if chunk is None:

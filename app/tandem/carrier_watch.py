@@ -31,7 +31,7 @@ class CarrierWatch:
 
     def heard(self, now: float) -> None:
         """The carrier said something, whatever it was."""
-        self.last_word = now
+        self.last_word = max(self.last_word, now)
 
     def block(self, blocked: bool, now: float) -> None:
         """Its socket takes nothing at the moment, or takes again."""

@@ -14,13 +14,14 @@ from typing import Any
 
 from tandem import logs
 from tandem.agents import DEFAULT, Agent
-from tandem.bridge import Bridge, Identity
+from tandem.bridge import TICK_SECONDS, Bridge, Identity
 from tandem.call_state import State
 from tandem.call_types import CallPlan, CallPrompts, EndReason, Outbound
 from tandem.carriers.events import Started
 from tandem.carriers.table import CarrierKind
 from tandem.metrics import Metrics
 from tandem.rest.port import CarrierApi, OutboundCall
+from tandem.ticker import Ticker
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import MULAW_8K, AudioFormat
 from tandem_providers.client import Client
@@ -93,6 +94,7 @@ class Switchboard:
         self._limits = limits
         self._metrics = metrics
         self._start = start
+        self._ticker = Ticker(TICK_SECONDS)
         self._starts: deque[float] = deque()
         self._expected = 0
         self._ended: OrderedDict[str, tuple[Identity, dict[str, Any]]] = OrderedDict()
@@ -160,6 +162,7 @@ class Switchboard:
             agent.plan(plan),
             accepts,
             self._metrics,
+            self._ticker,
             api,
             self.origin,
             order,

@@ -14,7 +14,7 @@ from tandem_providers.errors import ProviderError
 from tandem_providers.events import ProviderWarning
 from tandem_providers.fallback import Breaker
 from tandem_providers.line import Gate
-from tandem_providers.provider import FRESH, EventSink, Opening, Provider
+from tandem_providers.provider import FRESH, EventSink, Lane, Opening, Provider
 from tandem_providers.stream import EventStream, process_audio_stream
 from tandem_providers.tasks import owned_tasks
 
@@ -73,15 +73,17 @@ class Client:
         leg: AudioFormat = MULAW_8K,
         history: History | None = None,
         opening: Opening = FRESH,
+        lane: Lane | None = None,
     ) -> AsyncIterator[Conversation]:
         """A session at once, to be spoken to while providers are still being tried.
 
         Events: warnings of failed attempts, `SessionReady` when one has taken it, and in every case one
         `SessionClosed` as the last; its error has all `attempts` when none took it. Between, `ProviderLost` and a
         further `SessionReady` tell that it changed hands. `history` is asked what a successor shall remember; without
-        it, that is what was transcribed. `opening` is what the first one begins with. Leaving the body ends it all.
+        it, that is what was transcribed. `opening` is what the first one begins with. `lane` is offered pieces of
+        the agent's audio before `on_event` is told of them. Leaving the body ends it all.
         """
-        async with self._offer(config, on_event, leg, history, opening) as session:
+        async with self._offer(config, on_event, leg, history, opening, lane) as session:
             yield session
 
     @asynccontextmanager
@@ -113,9 +115,10 @@ class Client:
         leg: AudioFormat,
         history: History | None,
         opening: Opening = FRESH,
+        lane: Lane | None = None,
     ) -> AsyncIterator[Conversation]:
         async with owned_tasks() as start_task:
-            session = Conversation(self, config, on_event, leg, start_task, history, opening)
+            session = Conversation(self, config, on_event, leg, start_task, history, opening, lane)
             self._sessions.add(session)
             try:
                 session.task = start_task(session.run(), name="provider session")

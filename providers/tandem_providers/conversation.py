@@ -40,7 +40,7 @@ from tandem_providers.events import (
 from tandem_providers.fallback import Attempt, Plan
 from tandem_providers.kept import WORDS, Kept
 from tandem_providers.line import Gate, Line
-from tandem_providers.provider import FRESH, Capabilities, EventSink, HistoryTurn, Opening, Session
+from tandem_providers.provider import FRESH, Capabilities, EventSink, HasLane, HistoryTurn, Lane, Opening, Session
 from tandem_providers.rotation import BY_SECONDS, EARLY_SECONDS, complete, meanwhile, news, times
 from tandem_providers.tasks import StartTask
 from tandem_providers.vigil import HEEDED, Vigil
@@ -94,8 +94,17 @@ class _Holding:
     began: float = 0.0
     line: Line | None = None
     session: Session | None = None
+    laned: HasLane | None = None
+    """The same, if it can offer audio by a short way."""
     remembers: tuple[HistoryTurn, ...] = ()
     """The memory that it was given."""
+
+    def dismiss(self) -> None:
+        """Nobody listens to it any more; it is closed."""
+        if self.laned is not None:
+            self.laned.lane = None
+        self.gate.open(_unheard)
+        self.release.set()
 
     def let_go(self) -> None:
         """Close it politely when it is up, at once when it is still being opened."""
@@ -110,6 +119,43 @@ class Conversation:
     A `Session` to its user. Events end with one `SessionClosed`, in every case.
     """
 
+    __slots__ = (
+        "_began",
+        "_caller_speaks",
+        "_changed",
+        "_client",
+        "_config",
+        "_ended",
+        "_gone",
+        "_handles",
+        "_history",
+        "_holding",
+        "_kept",
+        "_lane",
+        "_line",
+        "_lives",
+        "_lost_at",
+        "_on_event",
+        "_opening",
+        "_order",
+        "_paused",
+        "_ready",
+        "_rotate_at",
+        "_rotate_by",
+        "_said",
+        "_settled",
+        "_stands_by",
+        "_start",
+        "_turn",
+        "_turn_from",
+        "_vigil",
+        "capabilities",
+        "input_format",
+        "output_format",
+        "provider",
+        "task",
+    )
+
     def __init__(
         self,
         client: Client,
@@ -119,6 +165,7 @@ class Conversation:
         start: StartTask,
         history: History | None,
         opening: Opening = FRESH,
+        lane: Lane | None = None,
     ) -> None:
         self.provider = ""
         """Who has the conversation; empty while nobody has."""
@@ -129,6 +176,7 @@ class Conversation:
         self._client = client
         self._config = config
         self._on_event = on_event
+        self._lane = lane
         self._start = start
         self._opening = opening
         self._said = {f"earlier {n}": turn for n, turn in enumerate(opening.history)}
@@ -181,6 +229,7 @@ class Conversation:
                 self._kept.add_command(command)
             self._vigil.told(command, self.capabilities)
             self._line.send(command)
+            self._set_lane()
         elif not self._ended and not self._kept.add_command(command):
             self._warn("command_dropped", f"too many commands before a provider was ready: {type(command).__name__}")
 
@@ -288,8 +337,7 @@ class Conversation:
             self._kept.forget(self._settled)
         old = self._holding
         if self._gone is None and old is not None:
-            old.gate.open(_unheard)
-            old.release.set()
+            old.dismiss()
             if self._turn:
                 self._line = None
                 lost, self.provider = self.provider, ""
@@ -390,6 +438,7 @@ class Conversation:
             async with asyncio.timeout(seconds):
                 session = await stack.enter_async_context(connecting)
             holding.session = session
+            holding.laned = session if isinstance(session, HasLane) else None
             holding.line = Line(session, self.input_format, self._emit)
         except ProviderError as error:
             return error
@@ -455,8 +504,7 @@ class Conversation:
         """The provider is gone. By agreement: so is the conversation. Else somebody else has to take it over."""
         error, now = closed.error, asyncio.get_running_loop().time()
         if self._holding is not None:
-            self._holding.gate.open(_unheard)
-            self._holding.release.set()
+            self._holding.dismiss()
         self._vigil.stop()
         looping = len(self._lost_at) == RECOVERIES and now - self._lost_at[0] < RECOVERY_WINDOW
         if error is None or looping or not self._client.recovers:
@@ -511,6 +559,16 @@ class Conversation:
             self._watch(event)
         else:
             self._on_event(event)
+        self._set_lane()
+
+    def _set_lane(self) -> None:
+        """Whether a piece of the agent's audio means anything else now than to be played."""
+        line, further = self._line, self._lane
+        laned = None if self._holding is None else self._holding.laned
+        if laned is None or further is None:
+            return
+        plain = not self._vigil.waits and self.capabilities.turn_model != "duplex"
+        laned.lane = line.lane(further) if plain and line is not None else None
 
     def _watch(self, event: Event) -> None:
         """Events that tell where the conversation stands."""
@@ -579,7 +637,7 @@ class Conversation:
         self._ended = True
         self._vigil.stop()
         if self._holding is not None:
-            self._holding.release.set()
+            self._holding.dismiss()
         self._line = self._holding = None
         self._kept.clear()
         self._on_event(closed)

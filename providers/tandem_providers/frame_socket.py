@@ -81,11 +81,39 @@ def _masks() -> Iterator[bytes]:
             yield block[at : at + 4]
 
 
+def _masking(mask: Callable[[], bytes]) -> Callable[[int, bytes], bytes]:
+    """Frames as a client writes them."""
+    return lambda opcode, payload: frames.client_frame(opcode, payload, mask())
+
+
 class Connection(asyncio.Protocol):
     """One open WebSocket, born when the handshake is over. It takes over `transport` and delivers from the loop on.
 
     `early` is what came in behind the handshake. `on_lost` is told, after `on_close`, when the transport is gone.
     """
+
+    __slots__ = (
+        "_alive",
+        "_allowance",
+        "_closing",
+        "_deadline",
+        "_end",
+        "_finished",
+        "_frame",
+        "_keepalive",
+        "_limits",
+        "_loop",
+        "_lost",
+        "_on_lost",
+        "_reader",
+        "_reading",
+        "_receiver",
+        "_transport",
+        "_waiters",
+        "_writable",
+        "_write",
+        "congested",
+    )
 
     def __init__(
         self,
@@ -100,7 +128,6 @@ class Connection(asyncio.Protocol):
         self._receiver = receiver
         self._transport = transport
         self._limits = limits
-        self._client = client
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._reader = frames.FrameReader(masked=not client, max_message=limits.max_message, early=early)
@@ -115,10 +142,12 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._alive = True
         self._deadline: asyncio.TimerHandle | None = None
+        self.congested = False
         self._waiters: list[asyncio.Future[None]] = []
         rate = limits.messages_per_second
         self._allowance = Allowance(rate, self._loop.time) if rate else None
-        self._mask = _masks().__next__
+        self._write = transport.write
+        self._frame: Callable[[int, bytes], bytes] = _masking(_masks().__next__) if client else frames.server_frame
         self._writable = asyncio.Event()
         self._writable.set()
         transport.set_protocol(self)
@@ -143,7 +172,7 @@ class Connection(asyncio.Protocol):
 
     def send_text(self, data: bytes) -> None:
         if not self._closing:
-            self._send(frames.TEXT, data)
+            self._write(self._frame(frames.TEXT, data))
 
     def send_binary(self, data: bytes) -> None:
         if not self._closing:
@@ -186,25 +215,34 @@ class Connection(asyncio.Protocol):
         self._alive = True
         if self._finished:
             return
+        whole = self._reader.single(data)
+        if whole is not None:
+            self._message(frames.TEXT, whole)
+            return
         for opcode, payload in self._reader.feed(data):
-            if self._allowance is not None and not self._allowance.spend():
-                self._fail(1008, "too many messages a second")
-            if opcode > frames.BINARY:
-                self._control(opcode, payload)
-            elif not self._closing:
-                try:
-                    self._receiver.on_message(payload, opcode == frames.TEXT)
-                except Exception:
-                    logger.exception("socket closed: its receiver failed")
-                    self._fail(1011, "internal error")
+            self._message(opcode, payload)
         violation = self._reader.violation
         if violation is not None:
             self._fail(violation.code, violation.reason)
 
+    def _message(self, opcode: int, payload: bytes) -> None:
+        if self._allowance is not None and not self._allowance.spend():
+            self._fail(1008, "too many messages a second")
+        if opcode > frames.BINARY:
+            self._control(opcode, payload)
+        elif not self._closing:
+            try:
+                self._receiver.on_message(payload, opcode == frames.TEXT)
+            except Exception:
+                logger.exception("socket closed: its receiver failed")
+                self._fail(1011, "internal error")
+
     def pause_writing(self) -> None:
+        self.congested = True
         self._writable.clear()
 
     def resume_writing(self) -> None:
+        self.congested = False
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -222,10 +260,7 @@ class Connection(asyncio.Protocol):
     # Inside
 
     def _send(self, opcode: int, payload: bytes) -> None:
-        if self._client:
-            self._transport.write(frames.client_frame(opcode, payload, self._mask()))
-        else:
-            self._transport.write(frames.server_frame(opcode, payload))
+        self._write(self._frame(opcode, payload))
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == frames.PING:

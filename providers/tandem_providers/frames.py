@@ -61,6 +61,22 @@ class FrameReader:
         self._whole = bytearray()
         self._empty = 0
 
+    def single(self, data: bytes) -> bytes | None:
+        """The payload, when these bytes are exactly one whole text message, as nearly always; None: `feed` them."""
+        size = len(data)
+        if self._rest or self._kind or size < 8 or data[0] != _WHOLE_TEXT or self.violation is not None:
+            return None
+        length, head = (data[1] - 0x80, 6) if self._masked else (data[1], 2)
+        if length == 126:
+            length = data[2] << 8 | data[3]
+            head += 2
+        elif length > 126:
+            return None
+        if head + length != size or length > self._max:
+            return None
+        payload = apply_mask(data[head:], data[head - 4 : head]) if self._masked else data[head:]
+        return payload if payload.isascii() else None
+
     def feed(self, data: bytes) -> list[Message]:
         """The messages that these bytes complete, in order; those before a violation are still among them."""
         if self.violation is not None:

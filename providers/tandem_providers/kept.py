@@ -21,6 +21,16 @@ class Kept:
     pushed out by audio.
     """
 
+    __slots__ = (
+        "_audio",
+        "_commands",
+        "_format",
+        "_limit",
+        "commands",
+        "dropped_bytes",
+        "start",
+    )
+
     def __init__(self, audio_format: AudioFormat, seconds: float) -> None:
         self._format = audio_format
         self._limit = audio_format.size(seconds * 1000)

@@ -25,7 +25,7 @@ from tandem_providers.events import (
     UserSpeechStarted,
     UserSpeechStopped,
 )
-from tandem_providers.provider import EventSink, Session
+from tandem_providers.provider import EventSink, Lane, Session
 
 WRONG_CODEC: Final = "wrong_codec"
 """Code of the warning that the agent's audio was not what had been agreed."""
@@ -45,6 +45,20 @@ class Line:
     Raises:
         ValueError: there is no way from one format to the other.
     """
+
+    __slots__ = (
+        "_bytes",
+        "_converts",
+        "_guard",
+        "_inward",
+        "_leg",
+        "_outward",
+        "_prefix",
+        "_session",
+        "_sink",
+        "_speaking",
+        "send_audio",
+    )
 
     def __init__(self, session: Session, leg: AudioFormat, sink: EventSink) -> None:
         self._session = session
@@ -80,6 +94,25 @@ class Line:
             command = self._in_its_own_time(command)
         self._session.send(command)
 
+    def lane(self, further: Lane) -> Lane | None:
+        """The short way of the agent's audio through this line into `further`; None while there is none.
+
+        It stands until the line is told something else than audio.
+        """
+        if self._guard is not None or self._prefix:
+            return None
+        if not self._converts:
+            return further
+        hear, sink = self._convert, self._sink
+
+        def converted(chunk: AudioChunk) -> bool:
+            heard = hear(chunk)
+            if heard is not None and not further(heard):
+                sink(heard)
+            return True
+
+        return converted
+
     def receive(self, event: Event) -> None:
         kind = type(event)
         if kind is AudioChunk and self._guard is not None:
@@ -109,6 +142,12 @@ class Line:
             self._session.send_audio(converted)
 
     def _hear(self, chunk: AudioChunk) -> None:
+        heard = self._convert(chunk)
+        if heard is not None:
+            self._sink(heard)
+
+    def _convert(self, chunk: AudioChunk) -> AudioChunk | None:
+        """The same in the leg's format; None while there is too little of it."""
         before = self._speaking
         if before is not None and (before.item_id != chunk.item_id or before.content_index != chunk.content_index):
             self._finish(before)
@@ -119,8 +158,9 @@ class Line:
             self._speaking = None
         else:
             self._speaking = chunk
-        if audio or chunk.is_final:
-            self._sink(AudioChunk(audio, chunk.is_final, chunk.item_id, chunk.turn_id, chunk.content_index))
+        if not audio and not chunk.is_final:
+            return None
+        return AudioChunk(audio, chunk.is_final, chunk.item_id, chunk.turn_id, chunk.content_index)
 
     def _heed(self, event: Event) -> None:
         if isinstance(event, SessionReady):
@@ -180,6 +220,12 @@ def _behind(prefix: str, name: str) -> str:
 
 class Gate:
     """The sink of a session that is being opened: events wait until it is known who hears them, then pass."""
+
+    __slots__ = (
+        "_sink",
+        "held",
+        "on_end",
+    )
 
     def __init__(self) -> None:
         self.held: list[Event] = []

@@ -74,6 +74,31 @@ class OpenAIProtocol:
         InvalidConfigError: (when made) an option or a setting that this provider does not take.
     """
 
+    __slots__ = (
+        "_alive",
+        "_arbiter",
+        "_commits",
+        "_committed",
+        "_dial",
+        "_ended",
+        "_heard",
+        "_input",
+        "_later",
+        "_longest_frame",
+        "_name",
+        "_negotiation",
+        "_output",
+        "_plan",
+        "_profile",
+        "_reader",
+        "_ready",
+        "_setup",
+        "_wake",
+        "_writer",
+        "bad_audio",
+        "capabilities",
+    )
+
     def __init__(
         self,
         options: RealtimeOptions,

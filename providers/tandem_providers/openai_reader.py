@@ -39,6 +39,20 @@ _LONGEST_RESET_MS: Final = 15_000.0
 class Reader:
     """Follows one conversation. Each method takes an event and answers what it means."""
 
+    __slots__ = (
+        "_arbiter",
+        "_drafts",
+        "_name",
+        "_placed",
+        "_profile",
+        "_reset_ms",
+        "_unnamed",
+        "current",
+        "over",
+        "turns",
+        "unwanted",
+    )
+
     def __init__(self, name: str, profile: Profile, arbiter: ResponseArbiter) -> None:
         self._name = name
         self._profile = profile

@@ -19,6 +19,16 @@ encode: Final = msgspec.json.Encoder().encode
 class Writer:
     """Writes one session's messages. Every one has an id of its own, by which an error refers to it."""
 
+    __slots__ = (
+        "_arbiter",
+        "_ids",
+        "_messages",
+        "_profile",
+        "_turns",
+        "cancelling",
+        "dialect",
+    )
+
     def __init__(self, profile: Profile, turns: Turns, arbiter: ResponseArbiter) -> None:
         self.dialect = profile.dialect or GA
         """How items and requests are written; may become known later than this is made."""

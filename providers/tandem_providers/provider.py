@@ -15,7 +15,7 @@ from tandem_codecs.format import PCM16_24K, AudioFormat
 from tandem_providers.commands import Command
 from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import ProviderError
-from tandem_providers.events import Event
+from tandem_providers.events import AudioChunk, Event
 
 EventSink = Callable[[Event], None]
 """Called synchronously, in order, on the event loop, for every event of a session. Must not raise or block."""
@@ -93,7 +93,10 @@ class WireProtocol(Protocol):
         ...
 
     def outgoing(self) -> list[bytes]:
-        """Messages that `receive` made necessary (set-up, results waiting for their moment), to be sent at once."""
+        """Messages that `receive` made necessary (set-up, results waiting for their moment), to be sent at once.
+
+        A message that was nothing but a piece of the agent's audio made none necessary: then this may not be asked.
+        """
         ...
 
     def audio(self, audio: bytes) -> list[bytes]:
@@ -152,6 +155,18 @@ class StaysAwake(Protocol):
     def keep_alive(self) -> list[bytes]:
         """What to send when there is nothing else."""
         ...
+
+
+Lane = Callable[[AudioChunk], bool]
+"""The short way of a piece of the agent's audio: True when it was taken. False: nothing was done, the event sink is
+to be told."""
+
+
+@runtime_checkable
+class HasLane(Protocol):
+    """A `Session` that offers each piece of audio that came alone to its `lane`, while it has one, before all else."""
+
+    lane: Lane | None
 
 
 class Session(Protocol):

@@ -29,7 +29,15 @@ from tandem_providers.errors import (
     ProviderUnavailableError,
     RateLimitedError,
 )
-from tandem_providers.events import Event, ProviderWarning, SessionClosed, SessionReady, ToolCall, ToolCallCancelled
+from tandem_providers.events import (
+    AudioChunk,
+    Event,
+    ProviderWarning,
+    SessionClosed,
+    SessionReady,
+    ToolCall,
+    ToolCallCancelled,
+)
 from tandem_providers.provider import (
     FRESH,
     Binary,
@@ -37,6 +45,7 @@ from tandem_providers.provider import (
     Dial,
     EventSink,
     KeepsTime,
+    Lane,
     Opening,
     SpeaksBinary,
     StaysAwake,
@@ -141,6 +150,28 @@ class WebSocketProvider:
 class SocketSession:
     """One live session: a `Session` to its user, a `FrameReceiver` to its socket."""
 
+    __slots__ = (
+        "_awake",
+        "_ended",
+        "_left",
+        "_live",
+        "_occurred",
+        "_on_event",
+        "_protocol",
+        "_ready",
+        "_receive_binary",
+        "_silent",
+        "_socket",
+        "_stalled",
+        "capabilities",
+        "dropped_bytes",
+        "input_format",
+        "lane",
+        "output_format",
+        "provider",
+        "tools",
+    )
+
     def __init__(self, provider: str, protocol: WireProtocol, on_event: EventSink) -> None:
         self.provider = provider
         self.capabilities: Capabilities = protocol.capabilities
@@ -161,6 +192,7 @@ class SocketSession:
         self._stalled = False
         self._receive_binary = protocol.receive_binary if isinstance(protocol, SpeaksBinary) else protocol.receive
         self._occurred = protocol.occurred if isinstance(protocol, KeepsTime) else None
+        self.lane: Lane | None = None
         self._silent = True
         """Nothing has been sent since this was last looked at."""
         self._awake: asyncio.TimerHandle | None = None
@@ -172,7 +204,7 @@ class SocketSession:
         socket = self._socket
         if socket is None or not self._live:
             return
-        if socket.buffered > SEND_BUFFER:
+        if socket.congested and socket.buffered > SEND_BUFFER:
             self._drop(audio)
             return
         self._silent = False
@@ -202,7 +234,12 @@ class SocketSession:
     # FrameReceiver
 
     def on_message(self, data: bytes, is_text: bool) -> None:
-        self._tell(self._protocol.receive(data) if is_text else self._receive_binary(data))
+        events = self._protocol.receive(data) if is_text else self._receive_binary(data)
+        if self.lane is not None and len(events) == 1:
+            event = events[0]
+            if type(event) is AudioChunk and self.lane(event):
+                return
+        self._tell(events)
         if not self._ended:
             self._send_outgoing()
 
@@ -326,6 +363,7 @@ class SocketSession:
             return
         self._ended = True
         was_live, self._live = self._live, False
+        self.lane = None
         if self._awake is not None:
             self._awake.cancel()
         if error is not None and not error.provider:

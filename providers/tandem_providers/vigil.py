@@ -47,6 +47,20 @@ class Vigil:
     is no answer. While a function is at work nothing is expected.
     """
 
+    __slots__ = (
+        "_at_work",
+        "_flow_timer",
+        "_give_up",
+        "_limits",
+        "_sees_results",
+        "_timer",
+        "due",
+        "flows",
+        "paused",
+        "seconds",
+        "waits",
+    )
+
     def __init__(self, seconds: float, config: ProcessConfig, give_up: Callable[[str], None]) -> None:
         self.seconds = seconds
         self.due = False

@@ -57,6 +57,11 @@ class FrameSocket(Protocol):
         """Bytes handed over that the kernel has not taken yet."""
         ...
 
+    @property
+    def congested(self) -> bool:
+        """So much is buffered that it is worth asking how much. Costs nothing to ask, unlike `buffered`."""
+        ...
+
     def send_text(self, data: bytes) -> None:
         """One text message (UTF-8), written at once or buffered."""
         ...

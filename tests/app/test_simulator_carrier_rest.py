@@ -66,9 +66,7 @@ async def test_a_call_is_placed_answered_talked_on_and_hung_up(monkeypatch: pyte
         assert (record["carrier"], record["direction"], record["called"]) == (carrier, "outbound", "+15557775555")
         bridge = server.board.by_call(call_id)
         assert bridge is not None
-        await until(
-            lambda: bridge.call.stats.caller_turns or (bridge.call.audio and bridge.call.audio.counters.frames > 20)
-        )
+        await until(lambda: bridge.call.stats.caller_turns or (bridge.call.audio and bridge.call.audio.frames > 20))
         assert (await ask(server, "DELETE", f"/calls/{call_id}")).status_code == 202
         over = await server.result(call_id)
         assert over["result"] == "operator"

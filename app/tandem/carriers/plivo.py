@@ -160,6 +160,13 @@ class PlivoStream:
     `stream_id` is empty until a `start` was received: before that there is nothing to send to.
     """
 
+    __slots__ = (
+        "_clear",
+        "_mark_head",
+        "_play_head",
+        "stream_id",
+    )
+
     def __init__(self) -> None:
         self.stream_id = ""
         self._play_head = b""

@@ -173,6 +173,17 @@ class TelnyxStream:
     ways. `stream_id` is empty until a `start` was received: before that there is nothing to send to.
     """
 
+    __slots__ = (
+        "_big",
+        "_carry",
+        "_inbound_bytes",
+        "_least",
+        "_outbound",
+        "_swap_in",
+        "_swap_out",
+        "stream_id",
+    )
+
     def __init__(self, outbound: AudioFormat = MULAW_8K, order: ByteOrder = "little") -> None:
         self.stream_id = ""
         self._outbound = outbound

@@ -133,6 +133,13 @@ class TwilioStream:
     `stream_id` is empty until a `start` was received: before that there is nothing to send to.
     """
 
+    __slots__ = (
+        "_clear",
+        "_mark_head",
+        "_media_head",
+        "stream_id",
+    )
+
     def __init__(self) -> None:
         self.stream_id = ""
         self._media_head = b""
