@@ -34,6 +34,10 @@ class Socket:
         self._over = asyncio.Event()
         self._news = News()
 
+    @property
+    def congested(self) -> bool:
+        return self.buffered > 0
+
     def send_text(self, data: bytes) -> None:
         assert self.closed is None, "nothing is sent after the close"
         self.sent.append(json.loads(data))

@@ -623,15 +623,17 @@ class Bridge:
             self.frames_out += 1
 
     def _tick(self) -> None:
-        if self.socket is not None:
-            waiting = self.socket.buffered
+        socket = self.socket
+        if socket is not None and (socket.congested or self._blocked):
+            waiting = socket.buffered
             if waiting > BLOCKED_BYTES and not self._blocked:
                 self._blocked = True
                 self.tell(SocketBlocked(True))
             elif self._blocked and waiting <= FREE_BYTES:
                 self._blocked = False
                 self.tell(SocketBlocked(False))
-        self.tell(Tick())
+        if not self.call.rests(time.monotonic()):
+            self.tell(Tick())
 
     # --- the one close path -----------------------------------------------------------------------
 

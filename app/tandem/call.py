@@ -65,6 +65,7 @@ from tandem_providers.provider import Capabilities, HistoryTurn
 
 _PROMPT = "prompt:"
 """Items of ours, which no provider knows, begin with this."""
+LOOK_SECONDS = 0.5
 _HEARS_NOTHING = frozenset({State.PARKED, State.ENDED})
 
 
@@ -81,6 +82,7 @@ class Call:
         "_handlers",
         "_leaving",
         "_length",
+        "_look_at",
         "_lost_at",
         "_machine",
         "_outset",
@@ -125,6 +127,8 @@ class Call:
         self.parked_at_end = False
         self.lane: Ledger | None = None
         """The ledger, while another piece of agent audio like the last one has only to be played (see its `passes`)."""
+        self._look_at = 0.0
+        """Until then time alone changes nothing, as long as audio comes."""
         self.hearing: CallerAudio | None = None
         """The caller's audio, while a frame of it has only to be put in order and passed on to the provider."""
         self._leaving: Leaving | None = None
@@ -181,6 +185,7 @@ class Call:
         kind = type(event)
         if kind is not Tick and kind is not MarkPlayed:
             self.lane = None
+            self._look_at = 0.0
         handler = self._handlers.get(kind)
         if handler is None or self.state is State.ENDED:
             return []
@@ -194,6 +199,10 @@ class Call:
             self.lane = None
         deaf = self._provider_gone or self.state in _HEARS_NOTHING or self._ears.open or self._machine.deaf
         self.hearing = None if deaf else self.audio
+
+    def rests(self, now: float) -> bool:
+        """Nothing can be due: it need not be told of the time. Clocks of seconds are looked at twice a second then."""
+        return now < self._look_at and self.hearing is not None and self.hearing.flows(now)
 
     def finish(self, reason: EndReason) -> None:
         """It is over, whoever says so. The first reason stands."""
@@ -584,7 +593,10 @@ class Call:
             commands += [*self._outset.tick(now), *self._leave_message(now), *self._watch_silence(now)]
         if self.state in (State.CONNECTING, State.TALKING, State.RECOVERING):
             commands += self._watch_length(now)
-        return [*commands, *self._check_leaving(now)]
+        commands += self._check_leaving(now)
+        at_rest = not commands and self.state is State.TALKING and self._leaving is None and not self.parking.wanted
+        self._look_at = now + LOOK_SECONDS if at_rest and not self.ledger.waits and not self._machine.found else 0.0
+        return commands
 
     def _watch_carrier(self, now: float) -> list[CallCommand]:
         if (gone := self._watch.gone(now)) is not None:

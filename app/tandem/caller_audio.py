@@ -85,6 +85,10 @@ class CallerAudio:
         self._clock = now
         return self._give_up()
 
+    def flows(self, now: float) -> bool:
+        """All is in order, and came not long ago: `tick` would find nothing to do."""
+        return not self._early and not self._filled_ms and now - self._clock < IDLE_SECONDS / 2
+
     def tick(self, now: float) -> bytes:
         """Time passed; answers silence for what did not come."""
         if self._early and now - self._early_since >= REORDER_SECONDS:

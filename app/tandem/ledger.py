@@ -25,6 +25,8 @@ MARK_EVERY_MS = 1000
 """Marks within long speech; one per delta would delay it (seen by users of the carriers)."""
 LOST_MARK_SECONDS = 2.0
 """A mark this late is taken as played: a carrier that forgets marks must not keep a call "speaking"."""
+NOTICED_SECONDS = 0.02
+"""A shorter gap than this is hidden by the jitter buffers on the way to the ear."""
 REFILL_MS = 200
 """What is held follows in pieces of at least this, not in a message a tick."""
 HOLD_LIMIT_MS = 120_000
@@ -151,6 +153,11 @@ class Ledger:
         return self._held_bytes / self.format.bytes_per_ms
 
     @property
+    def waits(self) -> bool:
+        """Something is held, and goes on as time passes."""
+        return bool(self._held) or self.blocked
+
+    @property
     def overfull(self) -> bool:
         return self.held_ms > HOLD_LIMIT_MS
 
@@ -265,8 +272,6 @@ class Ledger:
         """Time passed: send what the lead now allows, give up on marks that never came."""
         if self._anchor_time is not None:
             self._expect_marks(now)
-            if self._dry_since is None and self.played(now) >= self._sent and not self._held:
-                self._dry_since = now
         return self._release(now) if self._held else []
 
     def drop_oldest(self, keep_ms: float) -> None:
@@ -330,11 +335,14 @@ class Ledger:
 
     def _note_start(self, item: ItemAudio, now: float) -> None:
         """Start the clock when the carrier's buffer was empty; notice when it ran dry within an item."""
-        if self._anchor_time is not None and self.played(now) < self._sent:
-            return
-        if self._dry_since is not None and item.heard + self._unheard(item) > 0:
+        dry_since = self._dry_since
+        if self._anchor_time is not None:
+            if self.played(now) < self._sent:
+                return
+            dry_since = self._anchor_time + (self._sent - self._anchor) * self._byte_seconds
+        if dry_since is not None and now - dry_since >= NOTICED_SECONDS and item.heard + self._unheard(item) > 0:
             self.counters.underruns += 1
-            self.counters.underrun_ms += (now - self._dry_since) * 1000
+            self.counters.underrun_ms += (now - dry_since) * 1000
         self._dry_since = None
         self._anchor, self._anchor_time = self._sent, now
         self._plays_until = now
