@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from tandem import __version__
-from tandem.screen import Screen
 
 if TYPE_CHECKING:
+    from tandem.screen import Screen
     from tandem.settings import Settings
 
 # What a command needs is imported by that command: `tandem check` must not wait for a web framework.
@@ -39,7 +39,7 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        Screen().say(f"tandem {__version__}")
+        _screen().say(f"tandem {__version__}")
         raise typer.Exit
 
 
@@ -83,7 +83,7 @@ def demo(
         names = demo_failover.names_of(providers, kill) if providers else []
     except ValueError as error:
         _refuse(str(error))
-    raise typer.Exit(demo_failover.run(Screen(), out, names, kill) if names else demo.run(Screen(), out))
+    raise typer.Exit(demo_failover.run(_screen(), out, names, kill) if names else demo.run(_screen(), out))
 
 
 @app.command()
@@ -106,7 +106,7 @@ def call(
         wish = Wish.of(settings, url, wav, out, seconds, carrier)
     except (ValueError, OSError) as error:
         _refuse(str(error))
-    raise typer.Exit(asyncio.run(place(Screen(), settings, wish)))
+    raise typer.Exit(asyncio.run(place(_screen(), settings, wish)))
 
 
 @app.command()
@@ -136,7 +136,7 @@ def simulate(
     from tandem.simulators.openai_script import pace as pace_of
     from tandem.simulators.table import SIMULATORS
 
-    screen = Screen()
+    screen = _screen()
     if provider == CARRIER_REST:
         _simulate_carriers(screen, host, port)
         return
@@ -215,8 +215,8 @@ def check(
         if not is_number(normal(each)) and not is_sip(each):
             _refuse(f"{each!r} is no number (+ and 7 to 15 digits) and no SIP URI")
     if route:
-        raise typer.Exit(checks.route(Screen(), settings, route, caller))
-    raise typer.Exit(asyncio.run(checks.run(Screen(), settings, number or (), fix=fix)))
+        raise typer.Exit(checks.route(_screen(), settings, route, caller))
+    raise typer.Exit(asyncio.run(checks.run(_screen(), settings, number or (), fix=fix)))
 
 
 def _settings() -> Settings:
@@ -226,12 +226,19 @@ def _settings() -> Settings:
     try:
         return current()
     except SettingsError as error:
-        screen = Screen()
+        screen = _screen()
         for problem in error.problems:
             screen.problem(f"configuration: {problem}")
         raise typer.Exit(BAD_USAGE) from None
 
 
+def _screen() -> Screen:
+    """Made by commands that show something: a server must not carry a terminal library."""
+    from tandem.screen import Screen
+
+    return Screen()
+
+
 def _refuse(why: str) -> NoReturn:
-    Screen().problem(why)
+    _screen().problem(why)
     raise typer.Exit(BAD_USAGE)

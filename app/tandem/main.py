@@ -89,4 +89,9 @@ def create_app(with_settings: settings.Settings | None = None) -> FastAPI:
     return made
 
 
-app = create_app()
+def __getattr__(name: str) -> FastAPI:
+    """`app`, made when it is first asked for: `tandem serve` makes its own, and the routes' models are 2 MB."""
+    if name != "app":
+        raise AttributeError(name)
+    made = globals()["app"] = create_app()
+    return made

@@ -202,11 +202,13 @@ def _server(kind: str, mode: str, port: int, provider: str) -> Iterator[psutil.P
             process.wait()
 
 
+_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+"""Before anything was pinned: a child inherits its parent's."""
+
+
 def _pin(pid: int, core: int) -> None:
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(pid)) if core == 0 else list(range(os.cpu_count() or 1))
-        if (os.cpu_count() or 1) > 1:
-            os.sched_setaffinity(pid, {cores[core % len(cores)]})
+    if len(_CORES) > 1:
+        os.sched_setaffinity(pid, {_CORES[core]})
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
