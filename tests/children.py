@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import httpx
-from servers import Door, environment, eventually
+from servers import Door, Environment, environment, eventually
 
-from tandem.serve import listen
+from tandem.demo import reserved_port
 from tandem_providers.tasks import owned_tasks
 
 SERVE: Final = (
@@ -52,9 +52,14 @@ async def child(
     how: Literal["serve", "uvicorn"] = "serve", *, ready: bool = True, **changes: str | None
 ) -> AsyncIterator[Child]:
     """A server in a process of its own; killed at the end if it still runs. Keywords are environment variables."""
-    with listen("127.0.0.1", 0) as free:
-        port = free.getsockname()[1]
-    arguments = SERVE if how == "serve" else (*PLAIN, str(port))
+    with reserved_port() as port:
+        arguments = SERVE if how == "serve" else (*PLAIN, str(port))
+        async with _started(arguments, port, changes, ready=ready) as running:
+            yield running
+
+
+@asynccontextmanager
+async def _started(arguments: tuple[str, ...], port: int, changes: Environment, *, ready: bool) -> AsyncIterator[Child]:
     environ = {**clean(), **environment(port, changes)}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-X", "faulthandler", *arguments, env=environ, cwd=Path(__file__).parent,
@@ -85,5 +90,5 @@ async def _answers(running: Child) -> bool:
 
 def clean() -> dict[str, str]:
     """This process's environment without anything that a server would read."""
-    kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR")
+    kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR", "PYTHONPATH")
     return {name: os.environ[name] for name in kept if name in os.environ}

@@ -157,26 +157,26 @@ def server(folder: Path, api_token: str, **more: str) -> Iterator[Child]:
 
     `more` is set in its environment besides.
     """
-    port = free_port()
     log = folder / "server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tandem", "serve"],
-            cwd=folder,
-            env=environment(port, api_token) | more,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        yield Child(process, port, log)
-    finally:
-        process.terminate()
+    with reserved_port() as port:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tandem", "serve"],
+                cwd=folder,
+                env=environment(port, api_token) | more,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
         try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield Child(process, port, log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def environment(port: int, api_token: str) -> dict[str, str]:
@@ -195,6 +195,18 @@ def environment(port: int, api_token: str) -> dict[str, str]:
 
 def free_port() -> int:
     """A port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with reserved_port() as port:
+        return port
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port that the system gives to nobody meanwhile; a server that is told it by name can listen there.
+
+    Between a port's being found free and a server's listening there somebody else could be given it, and would then be
+    taken for that server.
+    """
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])

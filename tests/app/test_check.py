@@ -52,7 +52,8 @@ async def shown(found: Settings) -> tuple[int, str]:
 
 
 async def test_with_nothing_set_everything_that_can_work_works() -> None:
-    status, text = await shown(settings(PORT=str(demo.free_port())))
+    with demo.reserved_port() as port:
+        status, text = await shown(settings(PORT=str(port)))
     assert status == 0
     assert "ok\tprovider echo\tsession ready" in text
     assert "warning\tpublic URL\thttp://localhost:" in text
@@ -82,7 +83,8 @@ async def test_what_answers_at_the_public_url_must_be_ours() -> None:
         finding = await check._healthz(origin)
         assert "redirects to https://voice.example.com" in finding.found
         assert "PUBLIC_URL" in finding.fix
-    assert "nothing answers" in (await check._healthz(f"http://127.0.0.1:{demo.free_port()}")).found
+    with demo.reserved_port() as port:
+        assert "nothing answers" in (await check._healthz(f"http://127.0.0.1:{port}")).found
 
 
 async def test_a_proxy_that_swallows_upgrades_is_found() -> None:
@@ -104,7 +106,7 @@ async def test_a_real_session_is_opened_on_each_provider() -> None:
             OPENAI_API_KEY="sk-good-one",
             OPENAI_REALTIME_URL=simulator.url,
             BACKUP_OPENAI_API_KEY="sk-bad-one",
-            PORT=str(demo.free_port()),
+            PORT="1",
         )
         status, text = await shown(found)
     assert status == 1

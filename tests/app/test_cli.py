@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from children import clean
 from typer.testing import CliRunner
 
 from tandem import __version__, settings
@@ -91,7 +91,7 @@ def test_the_faults_are_listed() -> None:
 
 def test_a_bad_configuration_is_told_within_two_seconds(tmp_path: Path) -> None:
     began = time.monotonic()
-    env = {"PATH": os.environ["PATH"], "TWILIO_AUTH_TOKEN": "planted", "PORT": "1"}
+    env = {**clean(), "TWILIO_AUTH_TOKEN": "planted", "PORT": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "tandem", "serve"], cwd=tmp_path, env=env, capture_output=True, check=False
     )

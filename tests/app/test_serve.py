@@ -32,12 +32,12 @@ def start(folder: Path, port: int, **more: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_starts_says_so_and_ends_with_0_when_told(number: signal.Signals, tmp_path: Path) -> None:
-    port = demo.free_port()
     (tmp_path / ".env").write_text("MAX_CALLS=7\nMAX_CALL=1\n")
-    process = start(tmp_path, port)
-    asyncio.run(demo.Child(process, port, tmp_path / "none").ready())
-    process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    with demo.reserved_port() as port:
+        process = start(tmp_path, port)
+        asyncio.run(demo.Child(process, port, tmp_path / "none").ready())
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
     assert process.returncode == 0
     lines = [json.loads(line) for line in err.splitlines()]
     events = [line["event"] for line in lines]

@@ -15,7 +15,7 @@ from telnyx_play import CALL, EVENTS, FORM, OTHER_SEED, STATUS, VOICE, Line, acc
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tandem.serve import listen
+from tandem.demo import reserved_port
 from tandem.simulators.line import Faults
 from tandem.simulators.phone import At
 from tandem.simulators.telnyx import Exchange
@@ -253,17 +253,12 @@ async def test_without_credentials_there_are_no_such_routes() -> None:
 async def test_a_key_in_pem_and_an_api_url_with_its_version_are_taken_too() -> None:
     der = base64.b64encode(bytes.fromhex("302a300506032b6570032100") + base64.b64decode(public_key(DEMO_SEED)))
     pem = f"-----BEGIN PUBLIC KEY-----\n{der.decode()}\n-----END PUBLIC KEY-----"
-    exchange = Exchange(port=free_port())
-    url = f"http://127.0.0.1:{exchange.port}/v2/"
-    async with line(exchange, TELNYX_PUBLIC_KEY=pem, TELNYX_API_URL=url) as here:
-        assert await here.ring() == 200
-        await here.commanded("answer")
-
-
-def free_port() -> int:
-    with listen("127.0.0.1", 0) as free:
-        port: int = free.getsockname()[1]
-        return port
+    with reserved_port() as port:
+        exchange = Exchange(port=port)
+        url = f"http://127.0.0.1:{port}/v2/"
+        async with line(exchange, TELNYX_PUBLIC_KEY=pem, TELNYX_API_URL=url) as here:
+            assert await here.ring() == 200
+            await here.commanded("answer")
 
 
 # --- TeXML ------------------------------------------------------------------------------------------------------------
