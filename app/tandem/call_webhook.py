@@ -15,6 +15,7 @@ import httpx
 import msgspec
 
 from tandem import __version__
+from tandem.cancelling import politely
 from tandem.signed import signed_headers
 from tandem.tools.web import Guard, PrivateAddress
 
@@ -50,7 +51,7 @@ class CallWebhook:
         """
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._ask(msgspec.json.encode(question), str(question.get("call_id", "")))
+                return await politely(self._ask, msgspec.json.encode(question), str(question.get("call_id", "")))
         except (TimeoutError, httpx.TimeoutException):
             raise WebhookError(f"no answer within {self._seconds:g} s") from None
         except PrivateAddress:

@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from tandem import __version__
+from tandem.cancelling import politely
 from tandem.rest.port import CarrierApiError
 
 USER_AGENT: Final = f"tandem/{__version__}"
@@ -126,11 +127,7 @@ class CarrierHttp:
         )
         try:
             async with asyncio.timeout(seconds):
-                response = await self._http.send(built, stream=True)
-                try:
-                    body = await _read(response)
-                finally:
-                    await response.aclose()
+                response, body = await politely(self._send, built)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise self._failure(f"can not be reached: {_words_of(error)}", retryable=True) from None
         except (httpx.TimeoutException, TimeoutError):
@@ -140,6 +137,13 @@ class CarrierHttp:
         if response.is_success:
             return self._parsed(body)
         raise self._refusal(response, body)
+
+    async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+        response = await self._http.send(request, stream=True)
+        try:
+            return response, await _read(response)
+        finally:
+            await response.aclose()
 
     def _parsed(self, body: bytes) -> Any:
         if not body.strip():

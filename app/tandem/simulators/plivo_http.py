@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import httpx
 
+from tandem.cancelling import politely
 from tandem.carriers.plivo_webhook import signature_v3
 from tandem.simulators.plan import CallPlan
 from tandem.simulators.plivo_xml import HTTP_FAILED, AnswerError, Element, parse_answer
@@ -84,12 +85,13 @@ class Webhooks:
         fields = {**self._parameters(), **extra, **self._plan.extra}
         if method == "GET":
             url += ("&" if urlsplit(url).query else "?") + urlencode(fields)
-            return await self._http.get(self.reach(url), headers=signed("GET", url, {}, self._plan.auth_token))
+            headers = signed("GET", url, {}, self._plan.auth_token)
+            return await politely(self._http.get, self.reach(url), headers=headers)
         headers = {
             **signed("POST", url, fields, self._plan.auth_token),
             "Content-Type": "application/x-www-form-urlencoded",
         }
-        return await self._http.post(self.reach(url), headers=headers, content=urlencode(fields))
+        return await politely(self._http.post, self.reach(url), headers=headers, content=urlencode(fields))
 
     def reach(self, url: str) -> str:
         """Where a URL is really asked for."""

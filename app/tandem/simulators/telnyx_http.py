@@ -16,6 +16,8 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import httpx
 from nacl.signing import SigningKey
 
+from tandem.cancelling import politely
+
 USER_AGENT: Final = "telnyx-webhooks"
 WEBHOOK_SECONDS: Final = 5.0
 ATTEMPTS: Final = 3
@@ -100,7 +102,7 @@ class Webhooks:
         clock = asyncio.get_running_loop().time
         asked = clock()
         try:
-            response = await self.http.request(method, reach(url, via), content=body, headers=headers)
+            response = await politely(self.http.request, method, reach(url, via), content=body, headers=headers)
         except httpx.HTTPError:
             return None
         self.answered_at = clock()

@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import httpx
 
+from tandem.cancelling import politely
 from tandem.carriers.twilio_webhook import signature
 from tandem.simulators.plan import CallPlan
 from tandem.simulators.twilio_twiml import HTTP_FAILED, TwimlError, Verb, parse_twiml
@@ -74,13 +75,13 @@ class Webhooks:
         if method == "GET":
             url += ("&" if urlsplit(url).query else "?") + urlencode(parameters)
             signed = signature(url, (), self._plan.auth_token)
-            return await self._http.get(self.reach(url), headers={"X-Twilio-Signature": signed})
+            return await politely(self._http.get, self.reach(url), headers={"X-Twilio-Signature": signed})
         headers = {
             "X-Twilio-Signature": signature(url, list(parameters.items()), self._plan.auth_token),
             "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
             "I-Twilio-Idempotency-Token": secrets.token_hex(16),
         }
-        return await self._http.post(self.reach(url), headers=headers, content=urlencode(parameters))
+        return await politely(self._http.post, self.reach(url), headers=headers, content=urlencode(parameters))
 
     def reach(self, url: str) -> str:
         """Where a URL is really asked for."""

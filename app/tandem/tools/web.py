@@ -17,6 +17,7 @@ from typing import Final, Self
 import httpx
 
 from tandem import __version__, logs
+from tandem.cancelling import politely
 from tandem.tools.addresses import is_public
 from tandem.tools.tool import ToolFailed
 from tandem_providers.tools import DaemonThreads
@@ -137,7 +138,7 @@ class Web:
         """
         try:
             async with asyncio.timeout(seconds), self._turns:
-                return await self._ask(url, body, headers, min(CONNECT_SECONDS, seconds), most)
+                return await politely(self._ask, url, body, headers, min(CONNECT_SECONDS, seconds), most)
         except (TimeoutError, httpx.TimeoutException) as error:
             # A connection that takes too long is in no case an answer.
             log.warning("tool gave no answer in time", host=_host(url), seconds=seconds, error=type(error).__name__)
