@@ -193,6 +193,11 @@ class Tandem(Door):
         board: Switchboard = self.app.state.switchboard
         return board
 
+    @property
+    def unknown(self) -> int:
+        """Connections that have not shown yet whose they are."""
+        return len(self.server.lifespan.state["guests"])
+
     def hurry(self, **seconds: float) -> None:
         """Shorten what each new call waits for: fields of its `CallPlan`."""
         self.board.plan = replace(self.board.plan, **seconds)  # type: ignore[arg-type]  # all of them are numbers

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -21,6 +22,7 @@ from tandem import (
     twilio_routes,
 )
 from tandem.drain import drain_on_signals
+from tandem.guests import Guests, networks
 from tandem.http_limits import BodyLimit
 from tandem.operator_routes import Desk
 from tandem.operator_routes import router as calls
@@ -35,11 +37,13 @@ from tandem_providers.tasks import owned_tasks
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
     current = app.state.settings = app.state.settings or settings.current()
     logs.setup(current)
     settings.announce(current)
     counters = app.state.metrics = metrics.Metrics()
+    guests = Guests(networks(current.trusted_proxies), lambda why: counters.connections_refused.labels(why).inc())
+    counters.connections_unknown.set_function(lambda: len(guests))
     app.state.used_tokens = SingleUse()
     app.state.telnyx = telnyx_control.Desk()
     app.state.plivo = plivo_routes.Desk()
@@ -68,7 +72,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(gc.collect)
             gc.freeze()
             with drain_on_signals(board, current.drain_seconds, start):
-                yield
+                yield {"guests": guests}  # uvicorn hands it to our protocols
     finally:
         for api in apis.values():
             await api.close()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
+    from tandem.guests import Guest
     from tandem_providers.wire import FrameReceiver, FrameSocket
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class MediaSocketProtocol(asyncio.Protocol):
         self._full = False
         """Enough of it: reading is paused."""
         self._connection: Connection | None = None
+        self._guest: Guest | None = None
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
 
     # asyncio.Protocol, until somebody takes the frames
@@ -108,6 +110,15 @@ class MediaSocketProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._server.connections.add(self)  # type: ignore[arg-type]  # uvicorn's set is typed for its own classes
         self._deadline = self._loop.call_later(self.accept_seconds, self._refuse, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def adopt(self, guest: Guest) -> None:
+        """The connection was somebody's before: its place among the unknown, and the time it has left, go with it."""
+        self._guest = guest
+        if self._refused:
+            return
+        self._deadline.cancel()
+        until = min(self._loop.time() + self.accept_seconds, guest.deadline)
+        self._deadline = self._loop.call_at(until, self._refuse, HTTPStatus.SERVICE_UNAVAILABLE)
 
     def data_received(self, data: bytes) -> None:
         if self._key or self._refused:
@@ -129,6 +140,7 @@ class MediaSocketProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._refused = True
         self._deadline.cancel()
+        self._known()
         self._server.connections.discard(self)
         if self._connection is None:
             self.on_close(BROKEN, "")
@@ -196,10 +208,15 @@ class MediaSocketProtocol(asyncio.Protocol):
     def _accept(self, headers: Headers, subprotocol: str | None) -> None:
         self._accepted = True
         self._deadline.cancel()
+        self._known()
         fields = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), (b"sec-websocket-accept", self._key)]
         if subprotocol:
             fields.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
         self._transport.write(_head(101, [*fields, *self._server.default_headers, *headers]))
+
+    def _known(self) -> None:
+        if self._guest is not None:
+            self._guest.leave()
 
     def _refuse(self, status: int, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
         """Answer with an HTTP response, and hang up."""

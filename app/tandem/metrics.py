@@ -74,6 +74,12 @@ class Metrics:
         self.lag = 0.0
         """How late the loop has been of late, in seconds: the worst beat, half forgotten after a quarter second."""
         self.loop_lag_seconds = self._histogram("loop_lag_seconds", "How late the event loop woke up.", _INSTANT)
+        self.connections_unknown = self._gauge(
+            "connections_unknown", "Connections that have not shown yet who they are."
+        )
+        self.connections_refused = self._counter(
+            "connections_refused_total", "Connections that were too many, or not known in time.", "reason"
+        )
         self.webhooks = self._counter("webhooks_total", "Requests of carriers, by answer.", "route", "status")
         self.tokens_refused = self._counter("tokens_refused_total", "Stream tokens that were not accepted.", "reason")
         self.circuit_open = self._gauge(

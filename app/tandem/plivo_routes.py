@@ -18,6 +18,7 @@ from tandem.carriers.seen import Seen
 from tandem.carriers.table import PLIVO, CarrierKind
 from tandem.carriers.xml_answer import XmlAnswer
 from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away, without_values
+from tandem.guests import welcome
 from tandem.settings import PlivoAccount, Settings
 from tandem.switchboard import Refusal, Switchboard
 
@@ -198,6 +199,7 @@ async def _verified(
         request.app.state.metrics.webhooks.labels(route, "403").inc()
         log.warning("webhook refused", route=route, reason=verdict.reason, signed_url=without_values(verdict.url))
         raise HTTPException(403)
+    welcome(request)
     request.app.state.metrics.webhooks.labels(route, "200").inc()
     try:
         return verdict, webhook.voice_request(verdict.form)

@@ -24,7 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, Valid
 from tandem import logs
 from tandem.carriers.telnyx import ByteOrder
 from tandem.carriers.telnyx_webhook import public_key
+from tandem.carriers.twilio_webhook import shared_keys
 from tandem.cast import check_tools, fit_agents, providers_of, read_routes
+from tandem.guests import networks
 from tandem.providers_from_env import (
     Choice,
     choose,
@@ -220,6 +222,11 @@ class Settings(BaseModel):
     max_starts_per_second: float = Field(
         25, gt=0, description="Calls taken in one second; further ones are refused as busy."
     )
+    trusted_proxies: str = Field(
+        "",
+        description="Public addresses or networks of proxies in front, comma-separated: connections from there are not "
+        "limited per address. Private ones need not be named.",
+    )
     max_call_seconds: float = Field(3600, gt=0, description="Longest call; the caller is told before it ends.")
     silence_seconds: float = Field(
         60, gt=0, description="A caller who says nothing for that long is asked, then let go."
@@ -377,6 +384,12 @@ class Settings(BaseModel):
         parse_allow(value)
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _is_networks(cls, value: str) -> str:
+        networks(value)
+        return value
+
     @field_validator("failover_number", "outbound_from")
     @classmethod
     def _is_reachable(cls, value: str) -> str:
@@ -403,18 +416,6 @@ class Settings(BaseModel):
         if not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError("has characters that can't travel in a header; use letters, digits and punctuation")
         return value
-
-
-def shared_keys(text: str) -> dict[str, str]:
-    """Secrets by id, of `TWILIO_SHARED_KEYS`.
-
-    Raises:
-        ValueError: an entry is not of the form ID:SECRET.
-    """
-    pairs = [entry.strip().partition(":") for entry in text.split(",") if entry.strip()]
-    if not all(name and colon and secret for name, colon, secret in pairs):
-        raise ValueError("write ID:SECRET, and a comma between two of them")
-    return {name: secret for name, _, secret in pairs}
 
 
 def origin_of(text: str) -> str:

@@ -18,6 +18,7 @@ from tandem.carriers import telnyx_webhook as webhook
 from tandem.carriers.forms import Form, parse_form
 from tandem.carriers.xml_answer import XmlAnswer
 from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away
+from tandem.guests import welcome
 from tandem.rest.port import CarrierApiError
 from tandem.settings import Settings, TelnyxAccount
 from tandem.switchboard import Refusal, Switchboard
@@ -195,6 +196,7 @@ async def _genuine(request: Request, account: TelnyxAccount) -> bytes | None:
         request.app.state.metrics.webhooks.labels(route, "403").inc()
         log.warning("webhook refused", route=route, reason=problem)
         raise HTTPException(403)
+    welcome(request)
     request.app.state.metrics.webhooks.labels(route, "200").inc()
     desk: Desk = request.app.state.telnyx
     query = request.scope["query_string"].decode("latin-1")

@@ -12,6 +12,7 @@ from tandem.carriers.forms import Form
 from tandem.carriers.table import TWILIO
 from tandem.carriers.xml_answer import XmlAnswer
 from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away, without_values
+from tandem.guests import welcome
 from tandem.settings import Settings, TwilioAccount
 from tandem.switchboard import Refusal, Switchboard
 
@@ -212,6 +213,7 @@ async def _verified(request: Request, settings: Settings, account: TwilioAccount
         request.app.state.metrics.webhooks.labels(route, str(code)).inc()
         log.warning("webhook refused", route=route, reason=verdict.reason, signed_url=without_values(verdict.url))
         raise HTTPException(code)
+    welcome(request)
     request.app.state.metrics.webhooks.labels(route, "200").inc()
     return verdict.form
 

@@ -43,6 +43,18 @@ class Keys:
     """Secrets of shared keys by id. SHA-256 is accepted only from these: a header must not choose the key."""
 
 
+def shared_keys(text: str) -> dict[str, str]:
+    """Secrets by id, of `TWILIO_SHARED_KEYS`.
+
+    Raises:
+        ValueError: an entry is not of the form ID:SECRET.
+    """
+    pairs = [entry.strip().partition(":") for entry in text.split(",") if entry.strip()]
+    if not all(name and colon and secret for name, colon, secret in pairs):
+        raise ValueError("write ID:SECRET, and a comma between two of them")
+    return {name: secret for name, _, secret in pairs}
+
+
 @dataclass(frozen=True, slots=True)
 class Webhook:
     """One HTTP request as it came in. `path` and `query` are raw, still percent-encoded; `body` is unread."""
