@@ -41,12 +41,12 @@ from tandem.call_types import (
     ToProvider,
     Transfer,
 )
+from tandem.carrier_line import CarrierLine
 from tandem.carriers.events import CarrierError, Clear, Malformed, Mark, Media, Play, Started, Stopped
 from tandem.carriers.table import CarrierKind
 from tandem.identity import Identity as Identity
 from tandem.metrics import Metrics
 from tandem.rest.port import CarrierApi, CarrierApiError, OutboundCall
-from tandem.rest.port import Transfer as RestTransfer
 from tandem.ticker import Ticker
 from tandem_codecs.convert import Converter
 from tandem_codecs.guard import CodecGuard
@@ -66,10 +66,6 @@ BLOCKED_BYTES = 65_536
 FREE_BYTES = 16_384
 AWAY_SECONDS = 30.0
 """How long the carrier may have the call beyond ringing, before it is given up."""
-GIVE_SECONDS = 10.0
-PLACE_SECONDS = 10.0
-HANG_UP_SECONDS = 6.0
-"""How long ending a call over the carrier's API may take, its own retry included."""
 _CLEAN_CLOSES = frozenset({1000, 1001, 1005})
 """Close codes of a far end that is done (RFC 6455, 7.4.1)."""
 _WAITING = 256
@@ -130,18 +126,15 @@ class Bridge:
         "_ticker",
         "_told_at",
         "_waiting",
+        "_ways",
         "agent",
-        "api",
         "call",
         "carrier",
         "config",
         "frames_out",
         "identity",
-        "line_is_ours",
-        "news",
+        "line",
         "opened_unix",
-        "orders",
-        "origin",
         "placed",
         "socket",
         "streams",
@@ -163,23 +156,16 @@ class Bridge:
     ) -> None:
         self.carrier = carrier
         self.identity = identity
-        self.api = api
-        self.origin = origin
-        """Where the carrier reaches us (`PUBLIC_URL`)."""
+        self.line = CarrierLine(carrier.traits, identity, api, origin)
         self.agent = ""
         """Its name, for the record."""
-        self.line_is_ours = True
-        """The call ends when we do. No longer, once the carrier has ended it or moved it to somebody else."""
         self.opened_unix = time.time()
-        self.call = Call(plan, self._now())
+        self.call = Call(plan, time.monotonic())
+        self._ways = self.call.ways
         self.socket: FrameSocket | None = None
         self._client = client
         self.config = config
         """What its provider is asked for; may be added to before `run`."""
-        self.orders = 0
-        """Given to the carrier so far: transfers and keys."""
-        self.news = ""
-        """Why the last one came to nothing."""
         self._accepts = accepts
         self._metrics = metrics
         self._dialect = carrier.dialect()
@@ -253,31 +239,16 @@ class Bridge:
 
     async def _place(self, order: OutboundCall) -> None:
         """Have the carrier dial. Its stream may be here before this is done."""
-        failure: CarrierApiError | None = None
+        failure: CarrierApiError | None = CarrierApiError("the call was ended")
         try:
-            if self.api is None:
-                raise CarrierApiError("there are no credentials for this carrier's API")
-            async with asyncio.timeout(PLACE_SECONDS):
-                placed_as = await self.api.place(order)
-            self._is_placed(placed_as)
-        except (CarrierApiError, TimeoutError) as error:
-            failure = error if isinstance(error, CarrierApiError) else CarrierApiError("the carrier did not answer")
-            self._log.error("the carrier did not place the call", error=failure)
-            self._end(EndReason.NOT_PLACED)
+            failure = await self.line.dial(order, self._log)
+            if failure is not None:
+                self._end(EndReason.NOT_PLACED)
+            elif self.line.mistaken:
+                self._end(EndReason.WRONG_CALL)
         finally:
             if self.placed is not None and not self.placed.done():
                 self.placed.set_result(failure)
-
-    def _is_placed(self, placed_as: str) -> None:
-        identity = self.identity
-        if self.carrier.traits.placed_by_request:
-            identity.request_id = placed_as
-        elif identity.call_id and identity.call_id != placed_as:
-            self._log.error("the stream that came is of another call than the one that was placed")
-            identity.call_id = placed_as
-            self._end(EndReason.WRONG_CALL)
-        else:
-            identity.call_id = placed_as
 
     async def _talk(self) -> None:
         async with owned_tasks() as start:
@@ -286,7 +257,7 @@ class Bridge:
                 self.config,
                 self._on_provider,
                 leg=self.call.plan.format,
-                history=lambda: self.call.history(self._now()),
+                history=lambda: self.call.history(time.monotonic()),
                 opening=Opening(greeting=self._first_words),
                 lane=self._plays,
             ) as session:
@@ -306,16 +277,9 @@ class Bridge:
         return "" if waits or plan.greeting is None else plan.greeting
 
     async def _end_line(self) -> None:
-        """End the call at the carrier where a closed socket does not do it; once, and only if it is still ours."""
-        api, call_id = self.api, self.identity.call_id or self.identity.request_id
-        if not self.line_is_ours or not self._needs_ending or api is None or not call_id:
-            return
-        self.line_is_ours = False
-        try:
-            async with asyncio.timeout(HANG_UP_SECONDS):
-                await api.hang_up(call_id)
-        except Exception as error:  # whatever it is, the call is over for us, and others go on
-            self._log.error("the call could not be ended at the carrier", error=error)
+        """End the call at the carrier where a closed socket does not do it."""
+        if self._needs_ending:
+            await self.line.end(self._log)
 
     @property
     def _needs_ending(self) -> bool:
@@ -383,14 +347,14 @@ class Bridge:
 
     def returned(self, *, moved: bool, news: str = "", stream_goes_on: bool = False) -> None:
         """What came of a transfer, as the carrier tells it."""
-        self.news = news
+        self.line.news = news
         if moved:
-            self.line_is_ours = False
+            self.line.is_ours = False
         self.tell(Returned(moved, news, stream_goes_on))
 
     def carrier_ended(self, unanswered: EndReason = EndReason.CALLER_HUNG_UP) -> None:
         """The carrier says by webhook that the call is over; `unanswered`: why, if its stream never began."""
-        self.line_is_ours = False
+        self.line.is_ours = False
         self.tell(CallOver(unanswered))
 
     def answered(self) -> None:
@@ -410,37 +374,22 @@ class Bridge:
 
     def stream_failed(self) -> None:
         """The carrier can not stream (any longer) and the line is somebody else's care: there is no one to talk to."""
-        self.line_is_ours = False
+        self.line.is_ours = False
         self._end(EndReason.NO_STREAM if self.call.started_at is None else EndReason.CARRIER_LOST)
 
     def _depart(self, departure: Depart) -> bool:
-        if self.api is None or self.call.state is not State.TALKING:
+        if self.line.api is None or self.call.state is not State.TALKING:
             return False
         self.tell(departure)
         return True
 
     async def _give(self, departure: Depart) -> None:
         """Have the carrier do it; one that refuses leaves everything as it was."""
-        api, call_id, order = self.api, self.identity.call_id, departure.order
-        self.orders, self.news = self.orders + 1, ""
-        where = f"{self.origin}/{self.carrier.name}"
-        try:
-            if api is None:
-                raise CarrierApiError("there are no credentials for this carrier's API")
-            async with asyncio.timeout(GIVE_SECONDS):
-                if isinstance(order, Keys):
-                    await api.send_dtmf(call_id, order.digits, f"{where}/voice?after=keys")
-                else:
-                    caller_id = order.caller_id or self.identity.ours
-                    after = f"{where}/status?after=transfer"
-                    await api.transfer(call_id, RestTransfer(order.to, caller_id, after, order.ring_seconds))
-        except (CarrierApiError, TimeoutError) as error:
-            self._log.error("the carrier refused an order", order=type(order).__name__, error=error)
-            what = "The keys could not be sent." if isinstance(order, Keys) else "The transfer could not be made."
-            self.returned(moved=False, news=f"{what} The caller is still on the line.", stream_goes_on=True)
-            return
+        refused = await self.line.give(departure.order, self._log)
         traits = self.carrier.traits
-        if isinstance(order, Keys):
+        if refused:
+            self.returned(moved=False, news=refused, stream_goes_on=True)
+        elif isinstance(departure.order, Keys):
             if not traits.keys_end_stream:
                 self.returned(moved=False, stream_goes_on=True)
         elif traits.moves_when_socket_closes and self.socket is not None:
@@ -461,7 +410,7 @@ class Bridge:
                     self._listen(self._guard, event.audio)
                 if self._inbound is not None:
                     event = Media(self._inbound.feed(event.audio), event.chunk, event.timestamp_ms)
-                session, hearing = self._session, self.call.hearing
+                session, hearing = self._session, self._ways.hearing
                 if hearing is not None and session is not None and not self._busy:  # the short way
                     audio = hearing.accept(event, time.monotonic())
                     if audio:
@@ -490,7 +439,7 @@ class Bridge:
         if not self._accepts(event):
             self._end(EndReason.WRONG_CALL)
             return False
-        self.line_is_ours = True
+        self.line.is_ours = True
         if not self.identity.call_id:
             self.identity.call_id = event.call_id
         leg = self.call.plan.format
@@ -524,7 +473,7 @@ class Bridge:
 
     def _plays(self, chunk: AudioChunk) -> bool:
         """The short way of the agent's audio: True when it has gone to the carrier as it is."""
-        ledger, audio = self.call.lane, chunk.audio
+        ledger, audio = self._ways.ledger, chunk.audio
         if ledger is None or self._busy or self._outbound is not None or chunk.is_final:
             return False
         socket, size = self.socket, len(audio)
@@ -561,10 +510,10 @@ class Bridge:
             return
         self._busy = True
         try:
-            now = self._told_at = self._now()
+            now = self._told_at = time.monotonic()
             self._obey(self.call.handle(event, now))
             while self._inbox:
-                now = self._told_at = self._now()
+                now = self._told_at = time.monotonic()
                 self._obey(self.call.handle(self._inbox.popleft(), now))
         except Exception as error:
             self._log.error("the call failed", error=error, event_kind=type(event).__name__)
@@ -614,7 +563,7 @@ class Bridge:
             for message in self._dialect.send(command):
                 socket.send_text(message)
             if type(command) is Clear:
-                self._metrics.clear_seconds.observe(self._now() - self._told_at)
+                self._metrics.clear_seconds.observe(time.monotonic() - self._told_at)
 
     def _play(self, socket: FrameSocket, audio: bytes) -> None:
         message = self._dialect.play(audio)
@@ -625,14 +574,11 @@ class Bridge:
     def _tick(self) -> None:
         socket = self.socket
         if socket is not None and (socket.congested or self._blocked):
-            waiting = socket.buffered
-            if waiting > BLOCKED_BYTES and not self._blocked:
-                self._blocked = True
-                self.tell(SocketBlocked(True))
-            elif self._blocked and waiting <= FREE_BYTES:
-                self._blocked = False
-                self.tell(SocketBlocked(False))
-        if not self.call.rests(time.monotonic()):
+            blocked = socket.buffered > (FREE_BYTES if self._blocked else BLOCKED_BYTES)
+            if blocked is not self._blocked:
+                self._blocked = blocked
+                self.tell(SocketBlocked(blocked))
+        if not self._ways.rests(time.monotonic()):
             self.tell(Tick())
 
     # --- the one close path -----------------------------------------------------------------------
@@ -650,6 +596,3 @@ class Bridge:
         if self.socket is not None and reason is not None:
             code = CLOSE_CODES.get(reason, self._close_code)
             self.socket.close(1003 if self._close_code == 1003 else code, reason.value)
-
-    def _now(self) -> float:
-        return time.monotonic()

@@ -41,6 +41,7 @@ from tandem.length import WRAP_UP, LengthWatch
 from tandem.machine import MESSAGE_SECONDS, MachineWatch
 from tandem.outset import Outset
 from tandem.parking import PUT_OFF, Parking
+from tandem.short_ways import LOOK_SECONDS, ShortWays
 from tandem.silence import SilenceWatch
 from tandem.stream_watch import StreamWatch
 from tandem.transcript import ConversationRecord, Line, history_of
@@ -65,52 +66,11 @@ from tandem_providers.provider import Capabilities, HistoryTurn
 
 _PROMPT = "prompt:"
 """Items of ours, which no provider knows, begin with this."""
-LOOK_SECONDS = 0.5
 _HEARS_NOTHING = frozenset({State.PARKED, State.ENDED})
 
 
 class Call:
     """One call. `handle` takes any event with the time it happened and answers commands, to be obeyed in order."""
-
-    __slots__ = (
-        "_asked_again",
-        "_asked_to_wait",
-        "_caller_spoke",
-        "_cut_when_it_speaks",
-        "_duplex",
-        "_ears",
-        "_handlers",
-        "_leaving",
-        "_length",
-        "_look_at",
-        "_lost_at",
-        "_machine",
-        "_outset",
-        "_owes_words",
-        "_provider_gone",
-        "_provider_held",
-        "_stream",
-        "_text_in",
-        "_time",
-        "_turn",
-        "_waits_mutely",
-        "_watch",
-        "audio",
-        "end_reason",
-        "ended_at",
-        "hearing",
-        "lane",
-        "ledger",
-        "opened_at",
-        "parked_at_end",
-        "parking",
-        "plan",
-        "record",
-        "silence",
-        "started_at",
-        "state",
-        "stats",
-    )
 
     def __init__(self, plan: CallPlan, now: float) -> None:
         self.plan = plan
@@ -125,12 +85,7 @@ class Call:
         self.end_reason: EndReason | None = None
         self.ended_at: float | None = None
         self.parked_at_end = False
-        self.lane: Ledger | None = None
-        """The ledger, while another piece of agent audio like the last one has only to be played (see its `passes`)."""
-        self._look_at = 0.0
-        """Until then time alone changes nothing, as long as audio comes."""
-        self.hearing: CallerAudio | None = None
-        """The caller's audio, while a frame of it has only to be put in order and passed on to the provider."""
+        self.ways = ShortWays()
         self._leaving: Leaving | None = None
         self.parking = Parking()
         placed = plan.outbound or Outbound()
@@ -184,8 +139,7 @@ class Call:
         self._time = now
         kind = type(event)
         if kind is not Tick and kind is not MarkPlayed:
-            self.lane = None
-            self._look_at = 0.0
+            self.ways.ledger, self.ways.look_at = None, 0.0
         handler = self._handlers.get(kind)
         if handler is None or self.state is State.ENDED:
             return []
@@ -195,20 +149,16 @@ class Call:
 
     def _choose_ways(self) -> None:
         """Whether what comes next of either side may take the short way."""
-        if self.lane is not None and (self._leaving is not None or self.parking.words_by):
-            self.lane = None
+        if self._leaving is not None or self.parking.words_by:
+            self.ways.ledger = None
         deaf = self._provider_gone or self.state in _HEARS_NOTHING or self._ears.open or self._machine.deaf
-        self.hearing = None if deaf else self.audio
-
-    def rests(self, now: float) -> bool:
-        """Nothing can be due: it need not be told of the time. Clocks of seconds are looked at twice a second then."""
-        return now < self._look_at and self.hearing is not None and self.hearing.flows(now)
+        self.ways.hearing = None if deaf else self.audio
 
     def finish(self, reason: EndReason) -> None:
         """It is over, whoever says so. The first reason stands."""
         if self.end_reason is None:
             self.parked_at_end, self.state = self.state is State.PARKED, State.ENDED
-            self.lane = self.hearing = None
+            self.ways.close()
             self.end_reason = reason
             self.ended_at = self._time
 
@@ -366,7 +316,7 @@ class Call:
             self._provider_held = True
             self._ears.listen_meanwhile()
             commands.append(HoldProvider(True))
-        self.lane = None if self._duplex or event.is_final else self.ledger
+        self.ways.ledger = None if self._duplex or event.is_final else self.ledger
         return commands
 
     def _agent_heard(self, now: float) -> bool:
@@ -595,7 +545,8 @@ class Call:
             commands += self._watch_length(now)
         commands += self._check_leaving(now)
         at_rest = not commands and self.state is State.TALKING and self._leaving is None and not self.parking.wanted
-        self._look_at = now + LOOK_SECONDS if at_rest and not self.ledger.waits and not self._machine.found else 0.0
+        at_rest = at_rest and not self.ledger.waits and not self._machine.found
+        self.ways.look_at = now + LOOK_SECONDS if at_rest else 0.0
         return commands
 
     def _watch_carrier(self, now: float) -> list[CallCommand]:

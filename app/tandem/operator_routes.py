@@ -271,7 +271,7 @@ def _live(board: Switchboard, call_id: str) -> Bridge:
 def _carried(board: Switchboard, call_id: str) -> Bridge:
     """The call, if it is up and its carrier can be told what to do."""
     bridge = _live(board, call_id)
-    if bridge.api is None:
+    if bridge.line.api is None:
         raise HTTPException(409, f"this server has no credentials for {bridge.carrier.name}'s API")
     if bridge.call.state is not State.TALKING:
         raise _not_now(bridge)

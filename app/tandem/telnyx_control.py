@@ -181,7 +181,7 @@ async def _answer(app: FastAPI, bridge: Bridge) -> None:
     if settings.secret_key_is_shared and bridge.call.started_at is None:
         # Another instance may be told of the answer, or be given the stream; then the call is that one's to end. If it
         # is this one's after all, its start says so.
-        bridge.line_is_ours = False
+        bridge.line.is_ours = False
 
 
 async def _order_stream(app: FastAPI, call_id: str, session: str, command_id: str = "") -> None:

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tandem_codecs.format import AudioFormat
@@ -37,10 +36,11 @@ from tandem_providers.events import (
     UserSpeechStarted,
     UserSpeechStopped,
 )
-from tandem_providers.fallback import Attempt, Plan
+from tandem_providers.fallback import Plan
+from tandem_providers.holding import Holding
 from tandem_providers.kept import WORDS, Kept
-from tandem_providers.line import Gate, Line
-from tandem_providers.provider import FRESH, Capabilities, EventSink, HasLane, HistoryTurn, Lane, Opening, Session
+from tandem_providers.line import Line
+from tandem_providers.provider import FRESH, Capabilities, EventSink, HasLane, HistoryTurn, Lane, Opening
 from tandem_providers.rotation import BY_SECONDS, EARLY_SECONDS, complete, meanwhile, news, times
 from tandem_providers.tasks import StartTask
 from tandem_providers.vigil import HEEDED, Vigil
@@ -78,83 +78,11 @@ _WATCHED: Final = frozenset(
 History = Callable[[], tuple[HistoryTurn, ...]]
 
 
-@dataclass(eq=False, slots=True)
-class _Holding:
-    """One provider's session, held open by a task of its own."""
-
-    attempt: Attempt
-    index: int
-    """Of its provider in the client."""
-    gate: Gate = field(default_factory=Gate)
-    offer: asyncio.Future[ProviderError | None] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-    release: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-    began: float = 0.0
-    line: Line | None = None
-    session: Session | None = None
-    laned: HasLane | None = None
-    """The same, if it can offer audio by a short way."""
-    remembers: tuple[HistoryTurn, ...] = ()
-    """The memory that it was given."""
-
-    def dismiss(self) -> None:
-        """Nobody listens to it any more; it is closed."""
-        if self.laned is not None:
-            self.laned.lane = None
-        self.gate.open(_unheard)
-        self.release.set()
-
-    def let_go(self) -> None:
-        """Close it politely when it is up, at once when it is still being opened."""
-        self.release.set()
-        if not self.offer.done() and self.task is not None:
-            self.task.cancel()
-
-
 class Conversation:
     """One conversation, from before any provider has it until after the last one; always in the leg's format.
 
     A `Session` to its user. Events end with one `SessionClosed`, in every case.
     """
-
-    __slots__ = (
-        "_began",
-        "_caller_speaks",
-        "_changed",
-        "_client",
-        "_config",
-        "_ended",
-        "_gone",
-        "_handles",
-        "_history",
-        "_holding",
-        "_kept",
-        "_lane",
-        "_line",
-        "_lives",
-        "_lost_at",
-        "_on_event",
-        "_opening",
-        "_order",
-        "_paused",
-        "_ready",
-        "_rotate_at",
-        "_rotate_by",
-        "_said",
-        "_settled",
-        "_stands_by",
-        "_start",
-        "_turn",
-        "_turn_from",
-        "_vigil",
-        "capabilities",
-        "input_format",
-        "output_format",
-        "provider",
-        "task",
-    )
 
     def __init__(
         self,
@@ -184,7 +112,7 @@ class Conversation:
         self._kept = Kept(leg, client.keep_seconds)
         self._order = list(range(len(client.providers)))
         """In which order providers are tried, by their place in the client."""
-        self._holding: _Holding | None = None
+        self._holding: Holding | None = None
         self._line: Line | None = None
         self._handles: dict[str, str] = {}
         self._lost_at: deque[float] = deque(maxlen=RECOVERIES)
@@ -290,7 +218,7 @@ class Conversation:
         """Open the successor while the old session still talks, and let it take over between two turns."""
         self._rotate_at = None
         self._stands_by, self._settled = True, self._kept.start
-        successor: _Holding | None = None
+        successor: Holding | None = None
         try:
             plan = self._plan(self._client.total_seconds)
             successor = await self._open(plan)
@@ -312,7 +240,7 @@ class Conversation:
         elif not self._ended:
             self._hand_over(successor)
 
-    async def _stand_by(self, successor: _Holding, loop: asyncio.AbstractEventLoop) -> None:
+    async def _stand_by(self, successor: Holding, loop: asyncio.AbstractEventLoop) -> None:
         """Until nobody speaks or is about to; or there is no more time, or one of the two is gone."""
         successor.gate.on_end = self._changed.set
         by = loop.time() + EARLY_SECONDS
@@ -329,7 +257,7 @@ class Conversation:
         except TimeoutError:
             pass
 
-    def _hand_over(self, successor: _Holding) -> None:
+    def _hand_over(self, successor: Holding) -> None:
         """The successor has it from here: it is told what was settled since it was given its memory."""
         told: tuple[HistoryTurn, ...] = ()
         if successor.session is not None and successor.session.capabilities.text_in:
@@ -356,11 +284,11 @@ class Conversation:
             insists=self._gone is not None,
         )
 
-    async def _open(self, plan: Plan) -> _Holding | None:
+    async def _open(self, plan: Plan) -> Holding | None:
         """The first session that becomes ready; None when none does. With a hedge, a slow one gets company."""
         loop = asyncio.get_running_loop()
         order, hedge = self._order, self._client.hedge_seconds
-        racing: list[_Holding] = []
+        racing: list[Holding] = []
         try:
             while not self._ended:
                 skipped = len(plan.errors)
@@ -368,7 +296,7 @@ class Conversation:
                 for error in plan.errors[skipped:]:
                     self._warn("provider_skipped", str(error))
                 if attempt is not None:
-                    holding = _Holding(attempt, order[attempt.index])
+                    holding = Holding(attempt, order[attempt.index])
                     racing.append(holding)
                     holding.task = self._start(
                         self._hold(holding), name=f"session with {self._client.providers[holding.index].name}"
@@ -389,7 +317,7 @@ class Conversation:
                 loser.let_go()
                 plan.abandoned(loser.attempt)
 
-    def _judge(self, plan: Plan, racing: list[_Holding]) -> _Holding | None:
+    def _judge(self, plan: Plan, racing: list[Holding]) -> Holding | None:
         """Take note of the attempts that are decided; answers one that succeeded."""
         for holding in [h for h in racing if h.offer.done()]:
             error = holding.offer.result()
@@ -407,7 +335,7 @@ class Conversation:
             self._warn("attempt_failed", str(error))
         return None
 
-    async def _hold(self, holding: _Holding) -> None:
+    async def _hold(self, holding: Holding) -> None:
         """One session's whole life, in a task of its own: opened, offered, and closed when it is let go."""
         attempt, offer = holding.attempt, holding.offer
         loop = asyncio.get_running_loop()
@@ -424,7 +352,7 @@ class Conversation:
             if error is None:
                 await holding.release.wait()
 
-    async def _connect(self, stack: AsyncExitStack, holding: _Holding) -> ProviderError | None:
+    async def _connect(self, stack: AsyncExitStack, holding: Holding) -> ProviderError | None:
         """Enter the session, which `stack` then closes; answers why there is none."""
         seconds, provider = holding.attempt.seconds, self._client.providers[holding.index]
         # A handle is good for one try: one that is refused would be so again.
@@ -454,7 +382,7 @@ class Conversation:
 
     # Changing hands
 
-    def _adopt(self, holding: _Holding, told_first: tuple[HistoryTurn, ...] = ()) -> None:
+    def _adopt(self, holding: Holding, told_first: tuple[HistoryTurn, ...] = ()) -> None:
         """The one place where a provider takes its place. What was kept goes first, in order; then live audio."""
         session, line = holding.session, holding.line
         if session is None or line is None or self._ended:
@@ -645,7 +573,3 @@ class Conversation:
         if not self._ready.done():
             self._ready.set_exception(closed.error or SessionClosedError("the session was ended"))
             self._ready.exception()  # marks it as seen: whoever waited may be gone
-
-
-def _unheard(_event: Event) -> None:
-    """The sink of a session that has been followed by another."""

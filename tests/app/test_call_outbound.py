@@ -226,7 +226,7 @@ def test_the_agent_hears_silence_while_a_machine_speaks() -> None:
     play.wait(1) >> MachineFound(ready=False)
     play.take()
     play >> Media(FRAME, 51, 1020) << Hear(SILENCE)
-    assert play.call.hearing is None, "the short way is closed"
+    assert play.call.ways.hearing is None, "the short way is closed"
     play >> MachineFound(ready=True) << MESSAGE
     play >> Media(FRAME, 52, 1040) << Hear(SILENCE)
 

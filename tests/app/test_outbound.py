@@ -13,7 +13,7 @@ import pytest
 from carrier_api import THEIRS, Callee, Office, office
 from servers import Dialled, new_sid, until
 
-from tandem import bridge as bridge_module
+from tandem import carrier_line
 from tandem.bridge import Bridge
 from tandem.call_state import State
 from tandem.carriers.table import TWILIO
@@ -158,7 +158,7 @@ async def test_a_call_that_is_taken_back_before_the_carrier_has_answered_is_ende
 
 
 async def test_a_carrier_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge_module, "PLACE_SECONDS", 0.1)
+    monkeypatch.setattr(carrier_line, "PLACE_SECONDS", 0.1)
     async with office(callee=Callee("no-answer")) as here:
         slow(here)
         answer = await here.ask("POST", "/calls", {"to": THEIRS, "ring_seconds": 5})

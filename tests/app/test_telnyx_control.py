@@ -102,7 +102,7 @@ async def test_a_forged_word_about_a_transfer_moves_nobody() -> None:
         assert await here.event("call.bridged", client_state=state) == 200, "told of a call that is with its agent"
         assert await here.event("call.hangup", client_state=state, hangup_cause="timeout") == 200
         assert bridge.call.state is State.TALKING
-        assert bridge.line_is_ours
+        assert bridge.line.is_ours
         assert here.commands == ["answer", "streaming_start"]
 
 
@@ -174,13 +174,13 @@ async def test_a_texml_call_that_comes_back_to_nobody_is_told_so() -> None:
 
 async def test_a_texml_call_can_be_ended_over_the_api() -> None:
     async with brief() as here, talking(here, way=VOICE) as (leg, bridge):
-        assert bridge.api is not None
-        await bridge.api.hang_up(leg.call.call_control_id)
+        assert bridge.line.api is not None
+        await bridge.line.api.hang_up(leg.call.call_control_id)
         await here.server.empty()
         await until(lambda: leg.over.is_set())
-        await bridge.api.hang_up(leg.call.call_control_id)
+        await bridge.line.api.hang_up(leg.call.call_control_id)
         with pytest.raises(CarrierApiError):
-            await bridge.api.place(OutboundCall("a", "b", "s", "wss://x", "", ""))
+            await bridge.line.api.place(OutboundCall("a", "b", "s", "wss://x", "", ""))
 
 
 # --- placed by us -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,9 @@ from servers import until
 from tandem.bridge import Bridge
 from tandem.call_state import State
 from tandem.call_types import CallEvent, CallStats, Depart, Keys, Transfer
+from tandem.carrier_line import CarrierLine
+from tandem.carriers.table import TWILIO
+from tandem.identity import Identity
 from tandem.parking import Parking
 from tandem.tools.builtin import TOO_EARLY_SECONDS, builtin_tools, has_spoken
 from tandem.tools.tool import Tool, ToolFailed
@@ -34,8 +37,7 @@ class Here:
     def __init__(self) -> None:
         self.call = Call()
         self.told: list[CallEvent] = []
-        self.orders = 0
-        self.news = ""
+        self.line = CarrierLine(TWILIO.traits, Identity("s", "CA1"), None, "")
         self.takes_orders = True
         self.capabilities: Capabilities | None = Capabilities((MULAW_8K,), (MULAW_8K,))
 
@@ -58,7 +60,7 @@ class Here:
 
     def given(self, news: str = "") -> None:
         """The carrier had it, and the call is back."""
-        self.orders, self.news = self.orders + 1, news
+        self.line.orders, self.line.news = self.line.orders + 1, news
         self.call.parking.wanted = None
 
     def start(self, tool: Tool, **arguments: Any) -> asyncio.Task[object]:

@@ -24,7 +24,8 @@ from tandem_providers.config import ProcessConfig
 
 def call(box: Toolbox) -> Any:
     quiet = SimpleNamespace(silence=SilenceWatch(0.0, 0.0))
-    made = SimpleNamespace(identity=Identity("s", "CA1"), api=None, config=ProcessConfig(), call=quiet)
+    line = SimpleNamespace(api=None)
+    made = SimpleNamespace(identity=Identity("s", "CA1"), line=line, config=ProcessConfig(), call=quiet)
     box.equip(cast(Bridge, made))
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -40,7 +41,7 @@ class Here:
 
     def __init__(self) -> None:
         self.identity = Identity("session", "CA1")
-        self.api: object | None = object()
+        self.line = SimpleNamespace(api=object())
         self.call = Call()
         self.config = ProcessConfig(instructions="Be kind.", functions=[FunctionDeclaration("old")])
         self.told: list[CallEvent] = []
@@ -90,7 +91,7 @@ async def test_a_call_has_all_that_there_is_when_it_begins() -> None:
     assert first.config.instructions == "Be kind."
     assert await first.use("b", n=1) == "b {'n': 1} CA1"
     source.now = ()
-    second.api = None
+    second.line.api = None
     box.equip(second.bridge)
     assert names(second) == ["hang_up", "a", "b"], "what the carrier can not do is not offered"
     box.equip(third.bridge, only=["b", "hang_up", "unknown"])

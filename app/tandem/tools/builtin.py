@@ -108,7 +108,7 @@ def _transfer(targets: Mapping[str, str]) -> Tool:
             raise ToolFailed("unknown_destination", f"There is no such destination; there are {', '.join(targets)}.")
         message = str(arguments.get("message") or "").strip()[:300]
         speaks = call.capabilities is None or call.capabilities.speaks_while_it_waits
-        before = call.orders
+        before = call.line.orders
         if call.call.parking.busy or not call.transfer(to, message if message and speaks else None):
             raise ToolFailed("not_possible", "The call can not be handed over at the moment.")
         return await _outcome(call, before)
@@ -134,7 +134,7 @@ async def _press_keys(arguments: Mapping[str, Any], call: Bridge) -> object:
     digits = str(arguments.get("digits", "")).replace(" ", "")
     if not _DIGITS.fullmatch(digits):
         raise ToolFailed("invalid_arguments", "Keys are 0-9 * # A-D, 32 at most.")
-    before = call.orders
+    before = call.line.orders
     if call.call.parking.busy or not call.send_keys(digits):
         raise ToolFailed("not_possible", "No keys can be pressed at the moment.")
     return await _outcome(call, before)
@@ -143,10 +143,10 @@ async def _press_keys(arguments: Mapping[str, Any], call: Bridge) -> object:
 async def _outcome(call: Bridge, before: int) -> object:
     """What came of an order to the carrier; a call that is somebody else's by then ends, and needs no answer."""
     await _until(lambda: not call.call.parking.busy and call.call.state is not State.ENDED)
-    if call.orders == before:
+    if call.line.orders == before:
         return _CALLER_SPOKE
-    if call.news:
-        return {"error": "failed", "message": call.news}
+    if call.line.news:
+        return {"error": "failed", "message": call.line.news}
     return {"status": "done"}
 
 

@@ -68,7 +68,7 @@ class Toolbox:
         """Give a call its tools, before it runs: all that there are now, or `only` these."""
         tools: dict[str, Tool] = {}
         for tool in (
-            *builtin_tools(self._builtin, self._targets, controlled=bridge.api is not None),
+            *builtin_tools(self._builtin, self._targets, controlled=bridge.line.api is not None),
             *self._fixed,
             *(tool for tool in (self._source.tools() if self._source is not None else ()) if self._usable(tool)),
         ):
