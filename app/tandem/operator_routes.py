@@ -20,6 +20,7 @@ from tandem.agents import Agent
 from tandem.bridge import Bridge
 from tandem.call_state import State
 from tandem.call_types import EndReason, Outbound
+from tandem.guests import welcome
 from tandem.idempotency import Idempotency, Mismatch
 from tandem.operator_models import (
     CallRecord,
@@ -68,6 +69,7 @@ def authorised(
     wanted = request.app.state.settings.api_token.get_secret_value().encode()
     if given is None or not secrets.compare_digest(given.credentials.encode(), wanted):
         raise HTTPException(401, "send the API_TOKEN as a bearer token", {"WWW-Authenticate": "Bearer"})
+    welcome(request)
 
 
 def switchboard_of(request: Request) -> Switchboard:

@@ -95,6 +95,9 @@ async def test_whoever_shows_who_he_is_is_no_stranger_on_that_connection() -> No
         assert server.unknown == 1
         await server.post("/twilio/status", server.form(new_sid("CA")))
         assert server.unknown == 0
+    async with tandem() as server:
+        await server.calls()
+        assert server.unknown == 0
     async with tandem() as server, server.stream():
         assert server.unknown == 0, "neither the webhook's connection nor the media socket"
     async with plivo() as carrier:
