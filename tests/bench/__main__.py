@@ -3,7 +3,7 @@
 Absolute figures do not carry to another machine or hour; the ratio to the floor does. Floor and server take turns on a
 core of their own where there are two, and the median of the runs is shown (the worst for what must not happen). Both
 sides of a call talk all the time. When the far ends were late themselves (last lines), everything else is, too: a
-quiet machine is part of the measurement.
+quiet machine is part of the measurement. Of several carriers, the last table has each beside Twilio.
 """
 
 from __future__ import annotations
@@ -26,8 +26,12 @@ from typing import Any
 import httpx
 import psutil
 
-from .measure import middle, percentile, summary
-from .peers import ACCOUNT, TOKEN, Peers, until
+from tandem.simulators.api_server import ApiAnswer, ApiRequest, RestServer
+
+from .lines import CARRIERS, Line, bare
+from .measure import beside, middle, percentile, summary
+from .peers import Peers, until
+from .voices import VOICES
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = {
@@ -49,27 +53,43 @@ COLUMNS = {
     "peers_late_max_ms": "(peers late at most)",
 }
 WARM_UP_SECONDS = 1.0
+TWILIO = "twilio"
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
+"""Of the environment, for the servers: nothing that they would be configured by."""
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
+    kinds = [
+        *(["floor"] if "floor" in options.server else []),
+        *(options.carrier if "tandem" in options.server else []),
+    ]
     results = []
     for mode in options.mode:
         for calls in options.calls:
-            runs: dict[str, list[dict[str, float]]] = {"floor": [], "tandem": []}
+            runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
             for number in range(options.runs):
-                for kind in options.server:
+                for kind in kinds:
                     _progress(f"{mode}, {calls} calls, run {number + 1} of {options.runs}: {kind}")
                     runs[kind].append(_run(kind, mode, calls, options.seconds))
             _progress("")
-            merged = {kind: middle(figures) for kind, figures in runs.items() if figures}
-            results += [{"server": kind, "mode": mode, "calls": calls, **merged[kind]} for kind in merged]
+            rows = [{"server": kind, "mode": mode, "calls": calls, **middle(runs[kind])} for kind in kinds]
+            if TWILIO in runs:
+                for row in rows:
+                    row["beside_twilio"] = beside(runs[row["server"]], runs[TWILIO], "cpu_ms")
             if not options.json:
-                _print(results[-len(merged) :])
+                _print(rows)
+            results += rows
     if options.json:
-        known = [{name: None if value != value else value for name, value in row.items()} for row in results]
-        print(json.dumps(known, indent=2))  # noqa: T201  # this is its output
+        print(json.dumps(_known(results), indent=2))  # noqa: T201  # this is its output
+    elif TWILIO in kinds and len(options.carrier) > 1:
+        _print_beside([row for row in results if row["server"] in CARRIERS])
     return 0
+
+
+def _known(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As JSON, which has no NaN."""
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
 
 
 def _progress(words: str) -> None:
@@ -82,7 +102,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--calls", type=int, nargs="+", default=[25, 100], help="calls at once")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long they talk")
-    parser.add_argument("--mode", nargs="+", choices=["passthrough", "pcm16"], default=["passthrough", "pcm16"])
+    parser.add_argument("--mode", nargs="+", choices=VOICES, default=[*VOICES])
+    parser.add_argument("--carrier", nargs="+", choices=CARRIERS, default=[TWILIO], help="the floor's is Twilio always")
     parser.add_argument("--server", nargs="+", choices=["floor", "tandem"], default=["floor", "tandem"])
     parser.add_argument("--runs", type=int, default=3, help="of which the median is shown")
     parser.add_argument("--quick", action="store_true", help="ten calls, three seconds, once")
@@ -105,22 +126,25 @@ def _run(kind: str, mode: str, calls: int, seconds: float) -> dict[str, float]:
 
 
 async def _measure(kind: str, mode: str, calls: int, seconds: float) -> dict[str, float]:
-    peers = Peers(mode)
+    peers = Peers(VOICES[mode])
     _pin(os.getpid(), 1)
-    async with peers.provider() as provider_port, httpx.AsyncClient(timeout=10) as http:
+    async with peers.provider() as provider_port, httpx.AsyncClient(timeout=10) as http, RestServer(_obey) as api:
         port = _free_port()
-        with _server(kind, mode, port, f"ws://127.0.0.1:{provider_port}") as process:
+
+        async def ring(number: int) -> Line:
+            if kind == "floor":
+                return bare(f"ws://127.0.0.1:{port}/media")
+            return await CARRIERS[kind].ring(f"http://localhost:{port}", http, number)
+
+        with _server(kind, mode, port, f"ws://127.0.0.1:{provider_port}", api.url) as process:
             await _listening(port, process)
             base = process.memory_info().rss
             for _ in range(calls):
-                if kind == "floor":
-                    await peers.place_bare(f"ws://127.0.0.1:{port}/media")
-                else:
-                    await peers.place_signed(f"http://localhost:{port}", http)
+                await peers.place(ring)
             figures = await _talk(peers, process, seconds)
             figures["base_mb"] = base / 1e6
             figures["kb_per_call"] = (process.memory_info().rss - base) / 1000 / calls
-            figures["clear_ms"] = await _interrupt(peers) if kind == "tandem" else math.nan
+            figures["clear_ms"] = await _interrupt(peers) if kind != "floor" else math.nan
             for call in peers.calls:
                 call.hang_up()
             await until(lambda: all(c.provider is None or c.provider.closing for c in peers.calls), 3)
@@ -128,6 +152,11 @@ async def _measure(kind: str, mode: str, calls: int, seconds: float) -> dict[str
             if problems:
                 raise RuntimeError(f"{kind}: {len(problems)} problems, so this is no measurement: {problems[:3]}")
             return figures
+
+
+def _obey(request: ApiRequest) -> ApiAnswer:
+    """The carrier's REST API: whatever is asked when calls end is done."""
+    return ApiAnswer(200, {})
 
 
 async def _talk(peers: Peers, process: psutil.Process, seconds: float) -> dict[str, float]:
@@ -143,7 +172,7 @@ async def _talk(peers: Peers, process: psutil.Process, seconds: float) -> dict[s
         if call.speaking:
             call.finish_answer()
     tracks = [track for call in peers.calls for track in (call.up, call.down)]
-    await until(lambda: all(track.missing_samples <= 0 for track in tracks), 1)
+    await until(lambda: all(track.missing_samples <= 0 for track in tracks), 5)
     figures = summary([call.up for call in peers.calls], [call.down for call in peers.calls])
     for name in ("late", "lost", "extra", "altered"):
         figures[name] = figures[f"up_{name}"] + figures[f"down_{name}"]
@@ -166,27 +195,24 @@ async def _interrupt(peers: Peers) -> float:
 
 
 @contextmanager
-def _server(kind: str, mode: str, port: int, provider: str) -> Iterator[psutil.Process]:
+def _server(kind: str, mode: str, port: int, provider: str, api: str) -> Iterator[psutil.Process]:
     if kind == "floor":
         command = ["-m", "tests.bench.floor", str(port), provider, mode]
-        environment = {}
+        environment: dict[str, str] = {}
     else:
         command = ["-m", "tandem", "serve"]
         environment = {
             "PORT": str(port),
             "LOG_FORMAT": "json",
-            "PROVIDERS": "openai",
-            "OPENAI_API_KEY": "bench",
-            "OPENAI_REALTIME_URL": provider,
-            "OPENAI_AUDIO": "pcm16" if mode == "pcm16" else "auto",
-            "TWILIO_ACCOUNT_SID": ACCOUNT,
-            "TWILIO_AUTH_TOKEN": TOKEN,
+            **VOICES[mode].environment(provider),
+            **CARRIERS[kind].environment,
+            f"{kind.upper()}_API_URL": api,
             "MAX_CALLS": "10000",
             "MAX_STARTS_PER_SECOND": "10000",
             "SILENCE_SECONDS": "3600",
         }
     with tempfile.TemporaryFile() as output:
-        keep = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+        keep = {name: value for name, value in os.environ.items() if name in KEPT}
         process = subprocess.Popen(
             [sys.executable, *command], cwd=ROOT, env={**keep, **environment}, stdout=output, stderr=output
         )
@@ -248,7 +274,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     table.add_column("")
     for row in rows:
         table.add_column(row["server"], justify="right")
-    ratios = len(rows) == 2
+    ratios = len(rows) == 2 and rows[0]["server"] == "floor"
     if ratios:
         table.add_column("ratio", justify="right")
     for name, title in COLUMNS.items():
@@ -256,6 +282,21 @@ def _print(rows: list[dict[str, Any]]) -> None:
         ratio = values[1] / values[0] if ratios and values[0] and name not in ("clear_ms",) else math.nan
         cells = ["-" if math.isnan(value) else f"{value:.2f}" if value < 100 else f"{value:.0f}" for value in values]
         table.add_row(title, *cells, *([f"{ratio:.2f}" if not math.isnan(ratio) else ""] if ratios else []))
+    Console().print(table)
+
+
+def _print_beside(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", title="CPU beside Twilio's of the same turn: median (least-most)")
+    for carrier in dict.fromkeys(row["server"] for row in rows):
+        table.add_column(carrier, justify="right")
+    for mode, calls in dict.fromkeys((row["mode"], row["calls"]) for row in rows):
+        found = [row["beside_twilio"] for row in rows if (row["mode"], row["calls"]) == (mode, calls)]
+        table.add_row(
+            f"{mode}, {calls} calls", *(f"{half:.2f} ({least:.2f}-{most:.2f})" for half, least, most in found)
+        )
     Console().print(table)
 
 

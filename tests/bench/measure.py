@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from tandem_codecs.convert import Converter
-from tandem_codecs.format import PCM16_8K, AudioFormat, Encoding
+from tandem_codecs.format import FRAME_MS, PCM16_8K, AudioFormat, Encoding
 
 LATE_MS = 50.0
 
@@ -54,12 +54,19 @@ class Track:
 
     @property
     def missing_samples(self) -> int:
-        """Lost (or still on the way); negative: so many came that nobody sent. A filter's tail may follow the last."""
+        """Lost (or still on the way); negative: so many came that nobody sent.
+
+        A filter's tail may follow the last, and silence after it to the end of a frame: some carriers take no less.
+        """
         missing = self.expected - len(self.heard)
         if missing < 0:
             converter = Converter(self.sent_format, self.heard_format)
             converter.feed(bytes(self.sent[-self.sent_format.frame_bytes :]))
-            missing = min(0, missing + len(converter.flush()))
+            tail = len(converter.flush())
+            missing = min(0, missing + tail)
+            filled = self.heard_format.silence(FRAME_MS)[: -missing if tail else 0]
+            if len(filled) == -missing and self.heard.endswith(filled):
+                missing = 0
         return missing // self.heard_format.sample_bytes
 
     def altered_samples(self) -> int:
@@ -80,6 +87,12 @@ def _linear(audio: bytes, audio_format: AudioFormat) -> np.ndarray[tuple[int], n
     if audio_format.encoding is not Encoding.PCM16:
         audio = Converter(audio_format, PCM16_8K).feed(audio)
     return np.frombuffer(audio, "<i2").astype(np.float64)
+
+
+def cut(data: bytes, field: bytes) -> bytes | None:
+    """The string that follows `field` in a JSON text, unless it is not there."""
+    start = data.find(field) + len(field)
+    return data[start : data.index(b'"', start)] if start >= len(field) else None
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -115,3 +128,9 @@ def middle(runs: Sequence[Figures]) -> dict[str, float]:
         worst = name.endswith(("_lost", "_extra", "_altered", "_late"))
         merged[name] = max(values) if worst else math.nan if any(map(math.isnan, values)) else median(values)
     return merged
+
+
+def beside(runs: Sequence[Figures], others: Sequence[Figures], name: str) -> tuple[float, float, float]:
+    """A figure as a multiple of what it was in the other's run of the same turn: the median, the least, the most."""
+    ratios = [run[name] / other[name] for run, other in zip(runs, others, strict=True)]
+    return median(ratios), min(ratios), max(ratios)

@@ -1,7 +1,7 @@
 """Both far ends of many calls, in one lean process: a carrier that calls, a provider that answers, and one clock.
 
 Each side talks all the time, a frame every 20 ms, the calls spread evenly over those 20 ms. That is heavier than any
-real call. The provider speaks as much of OpenAI Realtime as an audio session takes.
+real call. What the two say is in `lines` and `voices`.
 """
 
 from __future__ import annotations
@@ -9,58 +9,33 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 import math
-import secrets
 import time
 from binascii import a2b_base64, b2a_base64
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-import httpx
 import numpy as np
 
-from tandem.carriers.twilio_webhook import signature
-from tandem.simulators.plan import CallPlan
-from tandem.simulators.twilio_http import Webhooks
-from tandem.simulators.twilio_twiml import Connect
+from tandem.simulators.line import ClearAsked, MarkAsked, WireError
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import FRAME_MS, MULAW_8K, PCM16_8K, PCM16_24K, AudioFormat
 from tandem_providers.frame_socket import Connection, Limits
 from tandem_providers.provider import Dial
 from tandem_providers.wire import open_socket
 
-from .measure import Track
+from .lines import Line
+from .measure import Track, cut
+from .voices import Voice
 
-ACCOUNT, TOKEN = "AC" + "b" * 32, "bench-token"
 SLOTS = 20
 NOT_YET = (math.inf, math.inf)
 """What is sent while calls are set up does not count for latency."""
 TRACK_SECONDS = 5
 _ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_DELTA = b'{"type":"response.output_audio.delta","event_id":"event_1","response_id":"resp_1","item_id":"item_1",'
-_DELTA += b'"output_index":0,"content_index":0,"delta":"%b"}'
-_MEDIA = b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d","timestamp":"%d",'
-_MEDIA += b'"payload":"%b"},"streamSid":"%b"}'
-
-
-def cut(data: bytes, field: bytes) -> bytes | None:
-    """The string that follows `field` in a JSON text, unless it is not there."""
-    start = data.find(field) + len(field)
-    return data[start : data.index(b'"', start)] if start >= len(field) else None
-
-
-def provider_format(mode: str) -> AudioFormat:
-    return PCM16_24K if mode == "pcm16" else MULAW_8K
-
-
-def session_update(mode: str) -> bytes:
-    kind = {"type": "audio/pcm", "rate": 24000} if mode == "pcm16" else {"type": "audio/pcmu"}
-    session = {"type": "realtime", "audio": {"input": {"format": kind}, "output": {"format": kind}}}
-    return json.dumps({"type": "session.update", "session": session}).encode()
 
 
 def noise(audio_format: AudioFormat, seed: int) -> list[bytes]:
@@ -85,28 +60,29 @@ class Sounds:
     """Frames and their whole messages."""
 
     @classmethod
-    def of(cls, mode: str) -> Sounds:
+    def of(cls, voice: Voice) -> Sounds:
         caller = [[(f, b2a_base64(f, newline=False)) for f in noise(MULAW_8K, seed)] for seed in range(8)]
-        voices = [noise(provider_format(mode), 100 + seed) for seed in range(8)]
-        return cls(caller, [[(f, _DELTA % b2a_base64(f, newline=False)) for f in voice] for voice in voices])
+        voices = [noise(voice.speaks, 100 + seed) for seed in range(8)]
+        return cls(caller, [[(f, voice.piece % b2a_base64(f, newline=False)) for f in said] for said in voices])
 
 
 class Call:
     """One call, seen from both its ends."""
 
-    def __init__(self, number: int, sounds: Sounds, mode: str) -> None:
+    def __init__(self, number: int, sounds: Sounds, voice: Voice) -> None:
         self.number = number
-        self.up = Track(MULAW_8K, provider_format(mode), NOT_YET)
-        self.down = Track(provider_format(mode), MULAW_8K, NOT_YET)
+        self.up = Track(MULAW_8K, voice.hears, NOT_YET)
+        self.down = Track(voice.speaks, MULAW_8K, NOT_YET)
         self.carrier: Connection | None = None
         self.provider: Connection | None = None
         self.talking = False
         self.speaking = False
         self.connected_at = self.first_audio_at = self.interrupted_at = self.clear_at = 0.0
         self.problems: list[str] = []
+        self._line: Line
         self._words = sounds.caller[number % 8]
-        self._voice = sounds.provider[number % 8]
-        self._stream = b"MZ" + secrets.token_hex(16).encode()
+        self._voice = voice
+        self._answer = sounds.provider[number % 8]
         self._said = self._spoken = 0
         self._plays_until = 0.0
         self._marks: deque[tuple[float, str]] = deque()
@@ -124,43 +100,44 @@ class Call:
                 self.down.hear(now, audio)
             self._plays_until = max(now, self._plays_until) + len(audio) / 8000
             return
-        message = json.loads(data)
-        if message["event"] == "mark":
-            self._marks.append((self._plays_until, message["mark"]["name"]))
-        elif message["event"] == "clear":
-            self.clear_at = self.clear_at or now
-            self._plays_until = now
-            self._marks = deque((now, name) for _, name in self._marks)
+        try:
+            match self._line.wire.read(data.decode()):
+                case MarkAsked(name):
+                    self._marks.append((self._plays_until, name))
+                case ClearAsked():
+                    self.clear_at = self.clear_at or now
+                    self._plays_until = now
+                    self._tell(*self._line.wire.cleared([name for _, name in self._marks]))
+                    self._marks.clear()
+        except WireError as error:
+            self.problems.append(f"the carrier does not take it: {error}")
 
     def on_close(self, code: int, reason: str) -> None:
         if self.talking:
             self.problems.append(f"carrier's socket closed: {code} {reason}")
         self.talking = False
 
-    def start(self, parameters: dict[str, str]) -> None:
-        assert self.carrier is not None
+    async def connect(self, line: Line) -> None:
+        """Open the media stream, and talk."""
+        if (line.wire.caller_format, line.wire.agent_format) != (MULAW_8K, MULAW_8K):
+            self.problems.append("the stream is not in mu-law")
+        self._line = line
+        self.carrier = await open_socket(Dial(line.url, line.headers), self)
         self.connected_at = time.monotonic()
-        start = {
-            "streamSid": self._stream.decode(),
-            "accountSid": ACCOUNT,
-            "callSid": call_sid(self.number),
-            "tracks": ["inbound"],
-            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
-            "customParameters": parameters,
-        }
-        self._tell({"event": "connected", "protocol": "Call", "version": "1.0.0"})
-        self._tell({"event": "start", "sequenceNumber": "1", "start": start, "streamSid": self._stream.decode()})
+        self._tell(*line.wire.connected(), line.wire.start())
         self.talking = True
 
     def hang_up(self) -> None:
         self.talking = self.speaking = False
         if self.carrier is not None:
-            self._tell({"event": "stop", "stop": {"accountSid": ACCOUNT, "callSid": call_sid(self.number)}})
+            self._tell(self._line.wire.stop())
             self.carrier.close()
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _tell(self, *frames: str | bytes | None) -> None:
         assert self.carrier is not None
-        self.carrier.send_text(json.dumps(message).encode())
+        for frame in frames:
+            if frame is not None:
+                self.carrier.send_text(frame if isinstance(frame, bytes) else frame.encode())
 
     def tick(self, talk: bool) -> None:
         """Twenty milliseconds of both."""
@@ -170,11 +147,9 @@ class Call:
                 frame, payload = self._words[self._said % len(self._words)]
                 self._said += 1
                 self.up.send(now, frame)
-                at = self._said
-                self.carrier.send_text(_MEDIA % (at + 1, at, at * FRAME_MS, payload, self._stream))
+                self.carrier.send_text(self._line.spoken(self._said, self._said * FRAME_MS, payload))
             while self._marks and self._marks[0][0] <= now:
-                name = self._marks.popleft()[1]
-                self._tell({"event": "mark", "streamSid": self._stream.decode(), "mark": {"name": name}})
+                self._tell(self._line.wire.played(self._marks.popleft()[1]))
         if self.speaking and talk:
             self.speak(now)
 
@@ -182,56 +157,52 @@ class Call:
 
     def speak(self, now: float) -> None:
         """One more frame of the answer."""
-        assert self.provider is not None
-        frame, message = self._voice[self._spoken % len(self._voice)]
+        frame, message = self._answer[self._spoken % len(self._answer)]
         self._spoken += 1
         self.down.send(now, frame)
-        self.provider.send_text(message)
+        self.say(message)
 
     def finish_answer(self) -> None:
         """The answer is complete: its tail must arrive all the same."""
         self.speaking = False
-        for kind in ("response.output_audio.done", "response.done"):
-            self.say(kind, response_id="resp_1", item_id="item_1", response={"id": "resp_1", "status": "completed"})
+        self.say(*self._voice.over())
 
     def interrupt(self) -> None:
         """A second of audio at once, then the caller speaks up: the carrier has to be told to throw it away."""
-        assert self.provider is not None
-        self.say("response.created", response={"id": "resp_2", "status": "in_progress"})
         self.interrupted_at = time.monotonic()
-        for _, message in self._voice[:50]:
-            self.provider.send_text(message.replace(b"resp_1", b"resp_2").replace(b"item_1", b"item_2"))
+        self.say(*self._voice.once_more([message for _, message in self._answer[:50]]))
         self.interrupted_at = time.monotonic()
-        self.say("input_audio_buffer.speech_started", item_id="item_3", audio_start_ms=0)
+        self.say(*self._voice.cut_in())
 
-    def say(self, kind: str, **fields: Any) -> None:
+    def say(self, *messages: bytes) -> None:
         assert self.provider is not None
-        self.provider.send_text(json.dumps({"type": kind, "event_id": "event_0", **fields}).encode())
+        send = self.provider.send_binary if self._voice.binary else self.provider.send_text
+        for message in messages:
+            send(message)
 
 
 class ProviderEnd:
     """What the provider's socket of one call receives."""
 
-    def __init__(self, call: Call, mode: str) -> None:
+    def __init__(self, call: Call, voice: Voice) -> None:
         self._call = call
-        self._mode = mode
+        self._voice = voice
 
     def on_message(self, data: bytes, is_text: bool) -> None:
         call = self._call
-        payload = cut(data, b'"audio":"')
+        payload = self._voice.heard(data)
         if payload is not None:
             call.up.hear(time.monotonic(), a2b_base64(payload))
             return
-        message = json.loads(data)
-        if message["type"] == "session.update":
-            asked = message["session"]["audio"]["output"]["format"]["type"]
-            if asked != ("audio/pcm" if self._mode == "pcm16" else "audio/pcmu"):
-                call.problems.append(f"the server asks for {asked}")
-            call.say("session.created", session={"type": "realtime", "id": "sess_1"})
-            call.say("session.updated", session={"id": "sess_1", **message["session"]})
-        elif message["type"] == "response.create" and not call.speaking:
-            request = message.get("response", {})
-            call.say("response.created", response={"id": "resp_1", "metadata": request.get("metadata")})
+        try:
+            replies, begins = self._voice.answer(data)
+        except ValueError as error:
+            call.problems.append(str(error))
+            return
+        if begins and call.speaking:
+            return
+        call.say(*replies)
+        if begins:
             call.speaking = True
             call.speak(time.monotonic())
 
@@ -244,9 +215,9 @@ class ProviderEnd:
 class Door(asyncio.Protocol):
     """Accepts whoever knocks as the provider of the call that is being set up."""
 
-    def __init__(self, next_call: Callable[[], Call], mode: str) -> None:
+    def __init__(self, next_call: Callable[[], Call], voice: Voice) -> None:
         self._next_call = next_call
-        self._mode = mode
+        self._voice = voice
         self._head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -264,31 +235,27 @@ class Door(asyncio.Protocol):
             answer += f"Sec-WebSocket-Accept: {base64.b64encode(digest).decode()}\r\n\r\n"
             self._transport.write(answer.encode())
             call = self._next_call()
-            end_ = ProviderEnd(call, self._mode)
+            end_ = ProviderEnd(call, self._voice)
             call.provider = Connection(end_, self._transport, Limits(), client=False, early=early)
-
-
-def call_sid(number: int) -> str:
-    return f"CA{number:032x}"
 
 
 class Peers:
     """All calls, and the clock that drives them."""
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, voice: Voice) -> None:
         self.calls: list[Call] = []
         self.late_ms: list[float] = []
         """How late this process itself was: when this is bad, so is every other figure."""
         self.talk = True
-        self._mode = mode
-        self._sounds = Sounds.of(mode)
+        self._voice = voice
+        self._sounds = Sounds.of(voice)
         self._stop = asyncio.Event()
 
     @asynccontextmanager
     async def provider(self) -> AsyncIterator[int]:
         """The provider listens, and the clock runs. Gives the port."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Door(lambda: self.calls[-1], self._mode), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: Door(lambda: self.calls[-1], self._voice), "127.0.0.1", 0)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._run())
             try:
@@ -311,30 +278,13 @@ class Peers:
             if wait <= -0.001:
                 await asyncio.sleep(0)
 
-    async def place_signed(self, origin: str, http: httpx.AsyncClient) -> Call:
-        """A call through the front door: webhook, TwiML, signed media socket."""
-        call = Call(len(self.calls), self._sounds, self._mode)
+    async def place(self, ring: Callable[[int], Awaitable[Line]]) -> None:
+        """A call, by its own front door."""
+        call = Call(len(self.calls), self._sounds, self._voice)
         self.calls.append(call)
-        plan = CallPlan(f"{origin}/twilio/voice", ACCOUNT, TOKEN)
-        verbs = await Webhooks(plan, http, call_sid(call.number)).ask(plan.url, "POST")
-        connect = next((verb for verb in verbs if isinstance(verb, Connect)), None)
-        if connect is None:
-            raise RuntimeError(f"the server does not take the call: {verbs}")
-        signed = {"X-Twilio-Signature": signature(connect.url, (), TOKEN)}
-        await self._stream(call, connect.url, signed, dict(connect.parameters))
-        return call
-
-    async def place_bare(self, url: str) -> Call:
-        """A call straight to a media socket."""
-        call = Call(len(self.calls), self._sounds, self._mode)
-        self.calls.append(call)
-        await self._stream(call, url, {}, {})
-        return call
-
-    async def _stream(self, call: Call, url: str, headers: dict[str, str], parameters: dict[str, str]) -> None:
-        call.carrier = await open_socket(Dial(url, headers), call)
-        call.start(parameters)
-        await until(lambda: bool(call.first_audio_at or call.problems), 5)
+        await call.connect(await ring(call.number))
+        if not await until(lambda: bool(call.first_audio_at or call.problems), 10):
+            call.problems.append("the agent says nothing")
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> bool:

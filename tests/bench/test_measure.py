@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from bench.measure import Track, middle, percentile, summary
+from bench.measure import Track, beside, cut, middle, percentile, summary
 
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import MULAW_8K, PCM16_24K
@@ -57,6 +57,24 @@ def test_converted_audio_counts_at_its_own_rate(source: object, target: object) 
     assert track.altered_samples() > 20
 
 
+def test_a_tail_that_is_filled_up_to_a_frame_counts_for_nothing() -> None:
+    track = Track(PCM16_24K, MULAW_8K)
+    converter = Converter(PCM16_24K, MULAW_8K)
+    frame = bytes(range(240)) * 4
+    for number in range(3):
+        track.send(number, frame)
+        track.hear(number, converter.feed(frame))
+    tail = converter.flush()
+    track.hear(4, tail + MULAW_8K.silence(20)[len(tail) :])
+    assert tail
+    assert (track.missing_samples, track.altered_samples()) == (0, 0)
+    track.hear(5, b"\x00")
+    assert track.missing_samples < -1
+    plain = Track(MULAW_8K, MULAW_8K)
+    plain.hear(0, MULAW_8K.silence(10))
+    assert plain.missing_samples == -80
+
+
 def test_percentiles_are_values_that_occurred() -> None:
     values = [float(value) for value in range(1, 101)]
     assert (percentile(values, 50), percentile(values, 99), percentile(values, 100)) == (50, 99, 100)
@@ -76,8 +94,26 @@ def test_summary_adds_up_all_calls() -> None:
     assert math.isnan(figures["down_p50_ms"])
 
 
+def test_one_beside_another_is_compared_turn_by_turn() -> None:
+    runs = [{"cpu": cpu} for cpu in (1.0, 4.0, 3.0)]
+    others = [{"cpu": cpu} for cpu in (1.0, 2.0, 2.0)]
+    assert beside(runs, others, "cpu") == (1.5, 1.0, 2.0)
+    with pytest.raises(ValueError, match="shorter"):
+        beside(runs, others[:2], "cpu")
+
+
+def test_a_field_is_cut_out_of_a_message() -> None:
+    assert cut(b'{"a":{"payload":"Zm9v"}}', b'"payload":"') == b"Zm9v"
+    assert cut(b'{"a":{"payload":""}}', b'"payload":"') == b""
+    assert cut(b'{"event":"clear"}', b'"payload":"') is None
+
+
 def test_the_middle_of_runs_is_the_median_but_the_worst_of_what_must_not_happen() -> None:
-    runs = [{"cpu": 1.0, "up_lost": 0.0, "x": 1.0}, {"cpu": 9.0, "up_lost": 5.0, "x": math.nan}]
-    merged = middle([*runs, {"cpu": 2.0, "up_lost": 0.0, "x": 2.0}])
+    runs = [
+        {"cpu": 1.0, "up_lost": 0.0, "x": 1.0},
+        {"cpu": 9.0, "up_lost": 5.0, "x": math.nan},
+        {"cpu": 2.0, "up_lost": 0.0, "x": 2.0},
+    ]
+    merged = middle(runs)
     assert (merged["cpu"], merged["up_lost"]) == (2.0, 5.0)
     assert math.isnan(merged["x"])
