@@ -125,7 +125,7 @@ def middle(runs: Sequence[Figures]) -> dict[str, float]:
     merged = {}
     for name in runs[0]:
         values = [run[name] for run in runs]
-        worst = name.endswith(("_lost", "_extra", "_altered", "_late"))
+        worst = name.rpartition("_")[2] in ("lost", "extra", "altered", "late")
         merged[name] = max(values) if worst else math.nan if any(map(math.isnan, values)) else median(values)
     return merged
 
