@@ -47,8 +47,24 @@ def pytest_configure() -> None:
         del os.environ[name]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def collections_stay_short() -> Iterator[None]:
+    """What is there after a module stays for good, mostly modules; the collections that follow need not walk it."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
-def nothing_blocks() -> Iterator[BlockBuster]:
+def nothing_is_left_open() -> Iterator[None]:
+    """What a test has dropped without closing it (a connection, a loop, a process) is found now, and is an error of
+    this test: later it would be one of whatever test the collector runs in."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks(nothing_is_left_open: None) -> Iterator[BlockBuster]:
     """A call of ours that blocks while an event loop runs fails the test."""
     with blockbuster_ctx(list(OURS)) as watch:
         for place, function, _ in MAY_BLOCK:
