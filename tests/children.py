@@ -19,8 +19,7 @@ from tandem.demo import reserved_port
 from tandem_providers.tasks import owned_tasks
 
 SERVE: Final = (
-    "-c",
-    "from tandem.settings import load; from tandem.serve import serve; raise SystemExit(serve(load(dotenv=None)))",
+    "from tandem.settings import load; from tandem.serve import serve; raise SystemExit(serve(load(dotenv=None)))"
 )
 PLAIN: Final = ("-m", "uvicorn", "tandem.main:app", "--host", "127.0.0.1", "--port")
 
@@ -49,11 +48,13 @@ class Child(Door):
 
 @asynccontextmanager
 async def child(
-    how: Literal["serve", "uvicorn"] = "serve", *, ready: bool = True, **changes: str | None
+    how: Literal["serve", "uvicorn"] = "serve", *, ready: bool = True, first: str = "", **changes: str | None
 ) -> AsyncIterator[Child]:
-    """A server in a process of its own; killed at the end if it still runs. Keywords are environment variables."""
+    """A server in a process of its own; killed at the end if it still runs. Keywords are environment variables, `first`
+    is what a process that serves does before that.
+    """
     with reserved_port() as port:
-        arguments = SERVE if how == "serve" else (*PLAIN, str(port))
+        arguments = ("-c", f"{first}\n{SERVE}") if how == "serve" else (*PLAIN, str(port))
         async with _started(arguments, port, changes, ready=ready) as running:
             yield running
 

@@ -41,18 +41,22 @@ def drain_on_signals(board: Switchboard, seconds: float, start: StartTask) -> It
         await board.drain(seconds)
         pass_on(number)
 
-    def on_signal(number: int) -> None:
+    def begin(number: int) -> None:
+        start(drain(number), name="drain")
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
         if board.draining:
-            pass_on(number)
+            pass_on(number, frame)
         else:
             board.draining = True  # readiness changes with the signal, not with the next turn of the loop
-            start(drain(number), name="drain")
+            loop.call_soon_threadsafe(begin, number)
 
+    # Not by the loop's own means: it leaves the default in place for a moment when it lets go of a signal, and one that
+    # comes just then would kill the server.
     for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
+        signal.signal(number, on_signal)
     try:
         yield
     finally:
         for number in _SIGNALS:
-            loop.remove_signal_handler(number)
             signal.signal(number, before[number])

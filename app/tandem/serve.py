@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -30,16 +33,20 @@ def serve(settings: Settings) -> int:
         return 1
     server = Server(config_of(settings))
     # uvicorn raises the signal that ended it once more when all is done. By then it means: exit, and with status 0.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+    _on_signals(_leave)
     try:
         server.run(sockets=[listener])
+        status = 0 if server.started else 1
     except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else 0
+        status = leaving.code if isinstance(leaving.code, int) else 0
     finally:
         listener.close()
         logs.close()
-    return 0 if server.started else 1
+    # What is left is the interpreter's own end, and no signal makes a failure of that: while threads are waited for
+    # another one ends it at once; after that it is not heard any more.
+    _on_signals(lambda number, frame: os._exit(status))
+    atexit.register(_on_signals, signal.SIG_IGN)
+    return status
 
 
 def config_of(settings: Settings) -> uvicorn.Config:
@@ -86,6 +93,11 @@ class Server(uvicorn.Server):
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
             log.info("listening", host=host, port=port)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -74,6 +74,35 @@ async def test_r13_without_calls_it_is_gone_at_once(number: signal.Signals) -> N
     assert "Traceback" not in running.output
 
 
+FINALIZED = """
+import os, sys
+class Last:
+    def __del__(self, kill=os.kill, me=os.getpid()):
+        kill(me, {number})
+sys.last_of_all = Last()
+"""
+WAITED_FOR = """
+import os, threading
+def insist():
+    threading.main_thread().join()
+    while True:  # one that comes just before the wait begins is seen after it
+        os.kill(os.getpid(), {number})
+        threading.Event().wait(0.1)
+threading.Thread(target=insist).start()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("when", [WAITED_FOR, FINALIZED], ids=["threads are waited for", "the interpreter ends"])
+async def test_r13_a_signal_that_comes_after_the_last_word_makes_no_failure_of_it(
+    number: signal.Signals, when: str
+) -> None:
+    async with child(first=when.format(number=int(number))) as running:
+        running.signal(signal.SIGTERM)
+        assert await left(running, seconds=10) == 0
+    assert "Traceback" not in running.output
+
+
 async def test_r13_a_second_signal_does_not_wait() -> None:
     async with child() as running, running.stream() as stream:
         await stream.speaks()
