@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tandem_providers.tasks import owned_tasks
 
 BEAT_SECONDS = 0.005
+WORTH_COUNTING = 0.02
 
 
 @dataclass
@@ -19,6 +20,9 @@ class Lateness:
 
     seconds: float = 0.0
     """The worst of it; several tests run at once, and everything in this one shares its loop."""
+
+    lost: float = 0.0
+    """All that was noticeably late together: what one thing after the other may have cost."""
 
     @property
     def milliseconds(self) -> float:
@@ -34,7 +38,9 @@ async def lateness() -> AsyncIterator[Lateness]:
         while True:
             due = time.monotonic() + BEAT_SECONDS
             await asyncio.sleep(BEAT_SECONDS)
-            late.seconds = max(late.seconds, time.monotonic() - due)
+            by = time.monotonic() - due
+            late.seconds = max(late.seconds, by)
+            late.lost += by if by > WORTH_COUNTING else 0.0
 
     async with owned_tasks() as start:
         start(watch(), name="lateness")

@@ -112,7 +112,7 @@ class Door:
             first, *_ = await self.voice(sid)
             return first.url if isinstance(first, Connect) else ""
 
-        return Dialled(self, sid, await eventually(admitted))
+        return Dialled(self, sid, await eventually(admitted, seconds=30))
 
     def foreign(self, call_sid: str, token: str = "") -> Dialled:
         """A call that another instance with the same key has admitted, on its way to this one."""
@@ -242,9 +242,15 @@ async def tandem(
                 each.close()
             listener.close()
             state = server.server_state
-            for connection in [*state.connections]:
-                connection.shutdown()
-            await until(lambda: not state.connections and not state.tasks)
+            told: set[object] = set()
+
+            def gone() -> bool:
+                for connection in state.connections - told:  # one that was just accepted comes later than the others
+                    told.add(connection)
+                    connection.shutdown()
+                return not state.connections and not state.tasks
+
+            await until(gone)
             await server.lifespan.shutdown()
             await asyncio.to_thread(logs.close)
 

@@ -36,7 +36,8 @@ RETRY_CREDIT: Final = 30
 the load on the provider."""
 QUICK_SECONDS: Final = 0.5
 """Only what failed as fast as this is tried again: after a longer wait the caller needs another provider."""
-PAUSE_SECONDS: Final = (0.1, 0.5)
+PAUSE_SECONDS: Final = (0.1, 0.3)
+"""Before it is. Short: when that fails, too, the whole apology shall be heard within five seconds of the answer."""
 LONGEST_PAUSE: Final = 1.0
 """While others are left. When none is, a longer `retry_after` is waited for as long as it fits the budget."""
 LEAST_SECONDS: Final = 0.25

@@ -219,7 +219,7 @@ def test_one_retry_of_what_failed_fast_and_then_the_next() -> None:
     plan.failed(must(plan.next(0.0)), DOWN, began=0.0, now=0.1, jitter=0.5)
     retry = must(plan.next(0.1))
     assert retry.index == 0
-    assert retry.wait == pytest.approx(0.3)
+    assert retry.wait == pytest.approx(0.2)
     plan.failed(retry, DOWN, began=0.4, now=0.5, jitter=0.5)
     second = must(plan.next(0.5))
     assert (second.index, second.wait) == (1, 0.0)

@@ -44,7 +44,7 @@ from tandem_providers.events import (
     ToolCall,
     ToolCallCancelled,
 )
-from tandem_providers.session import SEND_BUFFER, SocketSession, WebSocketProvider, sort_failure
+from tandem_providers.session import CLOSE_SECONDS, SEND_BUFFER, SocketSession, WebSocketProvider, sort_failure
 from tandem_providers.wire import HandshakeBroken, HandshakeRefused
 
 CONFIG = ProcessConfig(instructions="be brief")
@@ -404,7 +404,7 @@ async def test_one_that_is_neither_ready_nor_reading_is_not_waited_for() -> None
     async with ProviderServer(script) as server:
         began = time.monotonic()
         await fails(server.provider(ready_seconds=0.1))
-        assert time.monotonic() - began < 0.6
+        assert time.monotonic() - began < CLOSE_SECONDS
         server.visit.cut()
 
 
