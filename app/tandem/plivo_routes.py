@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request, Response, WebSoc
 
 from tandem import logs
 from tandem.bridge import Bridge
-from tandem.call_types import EndReason, MachineFound
+from tandem.call_types import EndReason
 from tandem.carriers import plivo_webhook as webhook
 from tandem.carriers.plivo import content_type, traits
 from tandem.carriers.seen import Seen
@@ -121,7 +121,7 @@ async def status(request: Request) -> Response:
     if request.query_params.get("after") == "transfer" and call.dialled:
         return _xml(_after_transfer(settings, bridge, call.dialled))
     if call.machine and bridge is not None:
-        bridge.tell(MachineFound(ready=False))  # Plivo does not tell the end of its greeting
+        bridge.machine_found(ready=False)  # Plivo does not tell the end of its greeting
     if not call.stream_event:
         return _over(call, bridge) if call.over else _xml(webhook.empty())
     match call.stream_event:

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from tandem import logs
 from tandem.bridge import Bridge
-from tandem.call_types import EndReason, MachineFound
+from tandem.call_types import EndReason
 from tandem.carriers import telnyx_webhook as webhook
 from tandem.carriers.seen import Seen
 from tandem.carriers.table import TELNYX, CarrierKind
@@ -108,10 +108,12 @@ def act(app: FastAPI, event: webhook.Event) -> None:
                 _not_moved(app, bridge, event)
         case "call.machine.detection.ended" | "call.machine.premium.detection.ended":
             if bridge is not None and event.cause.startswith("machine"):
-                bridge.tell(MachineFound(ready=False))
+                bridge.machine_found(ready=False)
+            elif bridge is not None and event.cause.startswith("human"):  # else it is not sure
+                bridge.human_found()
         case "call.machine.greeting.ended" | "call.machine.premium.greeting.ended":
             if bridge is not None:
-                bridge.tell(MachineFound(ready=True))
+                bridge.machine_found(ready=True)
         case "streaming.failed":
             log.error("telnyx could not stream", call_id=event.call_id, problem=event.cause)
             _start(app, _apologise(app, event.call_id), "apology")

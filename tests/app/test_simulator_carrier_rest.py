@@ -14,6 +14,7 @@ from sounds import speech
 from typer.testing import CliRunner
 
 from tandem import settings
+from tandem.call_state import State
 from tandem.cli import app
 from tandem.simulators import carrier_rest
 from tandem.simulators.carrier_rest import Accounts, CarrierRest, callee_of
@@ -74,13 +75,13 @@ async def test_a_call_is_placed_answered_talked_on_and_hung_up(monkeypatch: pyte
 
 
 @every_carrier
-@pytest.mark.parametrize(("end", "reason"), [("0001", "busy"), ("0002", "no_answer")])
+@pytest.mark.parametrize(("end", "reason"), [("0001", "busy"), ("0002", "no_answer"), ("0003", "not_placed")])
 async def test_nobody_is_at_home(monkeypatch: pytest.MonkeyPatch, carrier: str, end: str, reason: str) -> None:
     async with office(monkeypatch) as (server, rest):
-        if end == "0002":
-            monkeypatch.setattr(carrier_rest, "RING_SECONDS", 0.0)
         call_id = await place(server, carrier, end, ring_seconds=5)
-        assert (await server.result(call_id, seconds=10))["result"] == reason
+        over = await server.result(call_id, seconds=10)
+        assert over["result"] == reason
+        assert (over["seconds"] >= 5) is (end == "0002"), "it rings as long as it was asked to"
         assert rest.requests == 1, "nothing is left to be ended"
 
 
@@ -112,6 +113,19 @@ async def test_an_answering_machine(monkeypatch: pytest.MonkeyPatch, carrier: st
         assert (over["result"], over["machine"]) == ("machine", True)
         if talks:
             assert bridge.call.ledger.counters.sent_bytes > 8_000, "the message was said, and heard"
+
+
+@every_carrier
+async def test_a_person_is_no_machine(monkeypatch: pytest.MonkeyPatch, carrier: str) -> None:
+    async with office(monkeypatch, audio=()) as (server, _):
+        call_id = await place(server, carrier, "5555", machine="hang_up")
+        bridge = server.board.by_call(call_id)
+        assert bridge is not None
+        await until(lambda: bridge.call.stats.first_audio_seconds is not None)
+        if carrier != "plivo":  # which tells of machines only
+            await until(lambda: bridge.call.stats.machine is False)
+        record = await server.record(call_id)
+        assert (record["state"], record["machine"] or False) == ("talking", False)
 
 
 @every_carrier
@@ -147,6 +161,24 @@ async def test_a_call_that_we_placed_can_be_given_to_somebody_else(
         answer = await ask(server, "POST", f"/calls/{call_id}/transfer", {"to": "+15557776666"})
         assert answer.status_code == 202
         assert (await server.result(call_id, seconds=20))["result"] == "transferred"
+
+
+@every_carrier
+@pytest.mark.parametrize("end", ["0001", "0002", "0003"])
+async def test_whom_nobody_takes_comes_back_to_the_agent(
+    monkeypatch: pytest.MonkeyPatch, carrier: str, end: str
+) -> None:
+    async with office(monkeypatch, audio=()) as (server, _):
+        call_id = await place(server, carrier, "5555")
+        bridge = server.board.by_call(call_id)
+        assert bridge is not None
+        await state(server, call_id, "talking")
+        await until(lambda: bridge.call.stats.first_audio_seconds is not None)
+        wish = {"to": f"+1555777{end}", "ring_seconds": 5}
+        assert (await ask(server, "POST", f"/calls/{call_id}/transfer", wish)).status_code == 202
+        await until(lambda: bridge.call.state is State.PARKED, seconds=15)  # the greeting is heard first
+        await until(lambda: bridge.streams == 2 and bridge.call.state is State.TALKING, seconds=15)
+        assert (await server.record(call_id))["result"] is None
 
 
 async def test_each_carrier_is_strict_about_its_own_account(monkeypatch: pytest.MonkeyPatch) -> None:

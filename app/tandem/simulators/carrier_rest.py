@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from tandem.calling import Voice, conversation
 from tandem.settings import Settings
@@ -23,6 +23,8 @@ from tandem.simulators.twilio_rest import error
 
 RING_SECONDS: Final = 2.0
 TALK_SECONDS: Final = 10.0
+TELNYX_RING_SECONDS: Final = 30.0
+"""How long Telnyx lets a telephone ring when it is told nothing."""
 ENDS: Final[dict[str, tuple[Literal["busy", "no-answer", "failed", "answers"], str]]] = {
     "0001": ("busy", ""),
     "0002": ("no-answer", ""),
@@ -98,7 +100,7 @@ class CarrierRest:
             return self.plivo.answer(request)
         if request.path.startswith("/v2/"):
             if isinstance(body := request.json, dict) and "to" in body:
-                self.telnyx.callee = self.telnyx.transfer_to = self._telnyx_callee(str(body["to"]))
+                self.telnyx.callee = self.telnyx.transfer_to = self._telnyx_callee(body)
             return self.telnyx.answer(request)
         return error(404, 20404, "no carrier's API has such a path")
 
@@ -120,11 +122,12 @@ class CarrierRest:
         }
         return " ".join(f"{name}={value}" for name, value in pairs.items())
 
-    def _telnyx_callee(self, number: str) -> telnyx.Callee:
-        callee = callee_of(number)
-        result = "no-answer" if callee.result == "failed" else callee.result
-        machine = "machine" if callee.answered_by else "human"
-        return telnyx.Callee(self._plan, result, callee.ring_seconds, machine=machine)
+    def _telnyx_callee(self, body: Mapping[str, Any]) -> telnyx.Callee:
+        callee = callee_of(str(body["to"]))
+        rings = float(body.get("timeout_secs", TELNYX_RING_SECONDS))
+        seconds = rings if callee.result == "no-answer" else callee.ring_seconds
+        machine = "machine" if callee.answered_by.startswith("machine") else "human"
+        return telnyx.Callee(self._plan, callee.result, seconds, callee.talk_seconds, machine)
 
 
 def callee_of(number: str) -> Callee:

@@ -29,6 +29,7 @@ from tandem.simulators.plivo_line import Identity, PlivoWire, plivo_line
 from tandem.simulators.plivo_rest import Calls, LiveCall, serve
 from tandem.simulators.plivo_xml import AnswerError, Dial, Element, Hangup, Redirect, Speak, Stream, Wait
 from tandem.simulators.stream_socket import INTENDED, EndedBy, StreamCall, Stuck, open_stream, upgrade_problem
+from tandem.simulators.twilio import WhoAnswers
 from tandem_codecs.format import MULAW_8K
 from tandem_codecs.g711 import mulaw_to_pcm16
 from tandem_codecs.wav import StereoWriter
@@ -49,6 +50,8 @@ _UNANSWERED: Final = {
     "canceled": ("1000", "Cancelled"),
     "failed": ("3000", "Destination Out Of Service"),
 }
+
+_DIAL_STATUS: Final = {"answers": "completed", "busy": "busy", "no-answer": "no-answer", "failed": "failed"}
 
 
 async def place_call_with_api(plan: CallPlan, on_event: OnEvent | None = None, *, host: str, port: int) -> CallReport:
@@ -101,6 +104,8 @@ class Call:
 
     def __init__(self, plan: CallPlan, http: httpx.AsyncClient, on_event: OnEvent) -> None:
         self.sound = Recording()
+        self.beyond: WhoAnswers | None = None
+        """Who is there when it is put through; None: as the live call says, at once."""
         self.live = LiveCall(str(uuid.uuid4()))
         self._plan = plan
         self._on_event = on_event
@@ -204,6 +209,9 @@ class Call:
                     self._answer()
                     if await self._stream(element):
                         return
+            if self.live.hung_up.is_set():
+                self._cause = BY_API
+                return
             if self.live.redirected is not None:
                 url, self.live.redirected = self.live.redirected, None
                 elements = await self._webhooks.ask(url, "POST")
@@ -214,14 +222,23 @@ class Call:
             self._tell("answered")
 
     async def _dial(self, element: Dial) -> list[Element]:
-        """Somebody else is called; nobody takes the call, unless it is `completed`: then both talk for a moment."""
+        """Somebody else is called, and when he takes the call, both talk for a while."""
         self._tell("said", f"dials {element.to}")
         self.live.dialled.append(element.to)
-        status = self.live.dial_status
+        status, talk_seconds = self.live.dial_status, 0.0
+        if self.beyond is not None:
+            callee = self.beyond(element.to)
+            rings = element.seconds if callee.result == "no-answer" else min(callee.ring_seconds, element.seconds)
+            if await self._hung_up_within(rings):
+                return []
+            status = _DIAL_STATUS[callee.result] if callee.ring_seconds <= element.seconds else "no-answer"
+            talk_seconds = callee.talk_seconds
         fields = {"DialALegUUID": self.live.call_id, "DialRingStatus": "true"}
         if element.callback and status == "completed":
             answered = {**fields, "DialBLegUUID": str(uuid.uuid4()), "DialAction": "answer", "DialBLegStatus": "answer"}
             await self._callback(element.callback, "DialAnswer", answered)
+        if status == "completed" and await self._hung_up_within(talk_seconds):
+            return []
         if not element.action:
             return []
         fields["DialStatus"] = status
@@ -229,6 +246,15 @@ class Call:
             return await self._webhooks.ask(element.action, "POST", fields)
         await self._callback(element.action, "DialAction", fields)
         return []
+
+    async def _hung_up_within(self, seconds: float) -> bool:
+        """Whether the server ends the call before that."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.live.hung_up.wait()
+        except TimeoutError:
+            return False
+        return True
 
     # The stream
 

@@ -34,7 +34,7 @@ class Exchange:
     callee: Callee = field(default_factory=Callee)
     """Who is called when the server places a call."""
     who_answers: WhoAnswers | None = None
-    """The same by number."""
+    """The same by number, and for transfers."""
     plan: CallPlan | None = None
     """What the callee says, and when it hangs up; numbers are those that the server dials."""
     reports: list[CallReport] = field(default_factory=list)
@@ -100,7 +100,8 @@ class Exchange:
 
     async def _talk(self, call: Call, placed: Placed, callee: Callee) -> None:
         self.calls.live[call.live.call_id] = call.live
-        call.live.dial_status = "completed"  # whom it is put through to is there
+        call.live.dial_status = "completed"  # whom it is put through to is there, if nothing else is said
+        call.beyond = self.who_answers
         call.pick_up()
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -42,6 +42,9 @@ USER_ID: Final = "b4a0c5d2-0000-4000-8000-000000000001"
 CONNECTION_ID: Final = "1494404757140276705"
 API_KEY: Final = "KEY-simulated"
 
+_CAUSES: Final = {"busy": "user_busy", "no-answer": "timeout", "failed": "not_found"}
+"""Of the end of a leg that nobody has taken."""
+
 Fault = int | str
 """An API request is answered with this status, or `HANG` or `CUT` happens to it."""
 
@@ -52,7 +55,7 @@ class Callee:
 
     plan: CallPlan
     """URL: where webhooks go that the server does not direct elsewhere; the numbers are those that it dials."""
-    result: Literal["answers", "busy", "no-answer"] = "answers"
+    result: Literal["answers", "busy", "no-answer", "failed"] = "answers"
     ring_seconds: float = 0.0
     talk_seconds: float = 0.5
     """How long the other end of a transfer talks before it hangs up."""
@@ -201,9 +204,10 @@ class Exchange:
     async def _ring_out(self, leg: Leg, callee: Callee, body: Mapping[str, Any]) -> None:
         numbers = {"from": leg.call.from_, "to": leg.call.to}
         await leg.event("call.initiated", direction="outgoing", state="bridging", **numbers)
-        await asyncio.sleep(callee.ring_seconds)
+        if await leg.hung_up_within(callee.ring_seconds):
+            return
         if callee.result != "answers":
-            await leg.end("user_busy" if callee.result == "busy" else "timeout", "callee")
+            await leg.end(_CAUSES[callee.result], "callee")
             return
         leg.call.state = CallState.ANSWERED
         await leg.event("call.answered", state="answered", **numbers)
@@ -230,9 +234,11 @@ class Exchange:
         other.call.call_session_id = leg.call.call_session_id
         numbers = {"from": other.call.from_, "to": other.call.to}
         await other.event("call.initiated", direction="outgoing", state="bridging", **numbers)
-        await asyncio.sleep(callee.ring_seconds)
+        if await leg.hung_up_within(callee.ring_seconds):
+            await other.end("originator_cancel", "caller")
+            return
         if callee.result != "answers":
-            await other.end("user_busy" if callee.result == "busy" else "timeout", "callee")
+            await other.end(_CAUSES[callee.result], "callee")
             return
         other.call.state = CallState.ANSWERED
         await other.event("call.answered", state="answered", **numbers)

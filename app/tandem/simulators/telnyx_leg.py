@@ -170,6 +170,15 @@ class Leg:
         self.tell("callback", f"{event_type}: {status or 'no answer'}")
         return status
 
+    async def hung_up_within(self, seconds: float) -> bool:
+        """Let it ring; whether the call is over before that is."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.hung_up.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def bridged(self) -> None:
         """This leg has been joined with another."""
         await self.event("call.bridged")
