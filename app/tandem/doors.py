@@ -144,6 +144,8 @@ def _bridge_of(websocket: WebSocket, carrier: CarrierKind, account_id: str, text
         return (bridge, "") if bridge.wants_stream else (None, "attached")
     if not token.of_ours(key, carrier.name):
         return None, "forged"  # nobody takes up a place here without one of us having said so
+    if token in used:
+        return None, "used"  # its call was here, and is over
     refusal = board.refuse()
     if refusal is not None:
         return None, refusal.value

@@ -111,6 +111,10 @@ class SingleUse:
     def __len__(self) -> int:
         return len(self._used)
 
+    def __contains__(self, token: Token) -> bool:
+        """Whether it has been used, and could otherwise be used still."""
+        return token.name in self._used
+
     def take(self, token: Token, now: float) -> bool:
         """Use the token: True the first time, False ever after."""
         while self._expiries and self._expiries[0][0] < now:

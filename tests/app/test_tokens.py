@@ -82,7 +82,9 @@ def _token(number: int, expires: int = EXPIRES) -> Token:
 
 def test_a_token_is_taken_once() -> None:
     used = SingleUse()
+    assert _token(1) not in used
     assert used.take(_token(1), EXPIRES - 60)
+    assert _token(1) in used
     assert not used.take(_token(1), EXPIRES - 60)
     assert not used.take(_token(1), EXPIRES + 30), "still usable by its expiry, so still remembered"
     assert used.take(_token(2), EXPIRES - 60)

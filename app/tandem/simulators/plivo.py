@@ -21,6 +21,7 @@ from typing import Final, Literal
 import httpx
 from websockets.exceptions import InvalidHandshake, InvalidMessage
 
+from tandem.simulators.callback_client import callback_client
 from tandem.simulators.line import MediaLine, Recording
 from tandem.simulators.phone import At, Caller, Note, Turn
 from tandem.simulators.plan import CallEvent, CallPlan, CallReport, EventKind, OnEvent
@@ -76,9 +77,7 @@ async def place_call(plan: CallPlan, on_event: OnEvent | None = None, api: Calls
         OSError: the recording cannot be written.
     """
     secure = plan.url.startswith("https") or plan.via.startswith("https")
-    async with httpx.AsyncClient(
-        timeout=WEBHOOK_SECONDS, verify=secure, trust_env=secure, headers={"User-Agent": USER_AGENT}
-    ) as http:
+    async with callback_client(WEBHOOK_SECONDS, USER_AGENT, verify=secure, trust_env=secure) as http:
         call = Call(plan, http, on_event or (lambda event: None))
         if api is not None:
             api.live[call.live.call_id] = call.live

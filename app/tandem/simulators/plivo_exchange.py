@@ -15,6 +15,7 @@ from typing import Self
 import httpx
 
 from tandem.simulators.api_server import ApiAnswer, ApiRequest, RestServer
+from tandem.simulators.callback_client import callback_client
 from tandem.simulators.plan import CallPlan, CallReport
 from tandem.simulators.plivo import Call
 from tandem.simulators.plivo_http import USER_AGENT, WEBHOOK_SECONDS
@@ -50,9 +51,7 @@ class Exchange:
         self.calls = Calls(self.auth_id, self.auth_token, self._place)
 
     async def __aenter__(self) -> Self:
-        self._http = await self._stack.enter_async_context(
-            httpx.AsyncClient(timeout=WEBHOOK_SECONDS, headers={"User-Agent": USER_AGENT}, trust_env=False)
-        )
+        self._http = await self._stack.enter_async_context(callback_client(WEBHOOK_SECONDS, USER_AGENT))
         self._start = await self._stack.enter_async_context(owned_tasks())
         server = await self._stack.enter_async_context(RestServer(self.answer, self.host, self.port))
         self.url = server.url

@@ -25,6 +25,7 @@ from typing import Any, Final, Literal, Self
 import httpx
 
 from tandem.simulators.api_server import ApiAnswer, ApiRequest, RestServer
+from tandem.simulators.callback_client import callback_client
 from tandem.simulators.line import Recording
 from tandem.simulators.plan import CallEvent, CallPlan, CallReport, OnEvent
 from tandem.simulators.telnyx_api import CallState, TelnyxApiEngine, described, refusal
@@ -110,9 +111,7 @@ class Exchange:
         return self.origin
 
     async def __aenter__(self) -> Self:
-        self._http = await self._stack.enter_async_context(
-            httpx.AsyncClient(timeout=WEBHOOK_SECONDS, headers={"User-Agent": USER_AGENT}, trust_env=False)
-        )
+        self._http = await self._stack.enter_async_context(callback_client(WEBHOOK_SECONDS, USER_AGENT))
         self._start = await self._stack.enter_async_context(owned_tasks())
         server = await self._stack.enter_async_context(RestServer(self.answer, self.host, self.port))
         self.origin = server.url

@@ -25,6 +25,7 @@ import httpx
 from websockets.exceptions import InvalidHandshake, InvalidMessage
 
 from tandem.carriers.twilio_webhook import signature
+from tandem.simulators.callback_client import callback_client
 from tandem.simulators.line import MediaLine, Recording
 from tandem.simulators.phone import At, Caller, Note, Turn
 from tandem.simulators.plan import CallEvent, CallPlan, CallReport, EventKind, OnEvent
@@ -92,9 +93,7 @@ async def place_call(
     """
     # Making a TLS context reads files: only where one is needed.
     secure = plan.url.startswith("https") or plan.via.startswith("https")
-    async with httpx.AsyncClient(
-        timeout=WEBHOOK_SECONDS, verify=secure, trust_env=secure, headers={"User-Agent": USER_AGENT}
-    ) as http:
+    async with callback_client(WEBHOOK_SECONDS, USER_AGENT, verify=secure, trust_env=secure) as http:
         call = Call(plan, http, on_event or (lambda event: None), beyond=beyond)
         if account is not None:
             account.calls[call.live.sid] = call.live

@@ -19,6 +19,7 @@ from typing import Self
 import httpx
 
 from tandem.simulators.api_server import ApiAnswer, ApiRequest, RestServer
+from tandem.simulators.callback_client import callback_client
 from tandem.simulators.plan import CallPlan, CallReport, OnEvent
 from tandem.simulators.twilio import NOBODY, Call, Callee, WhoAnswers, place_call
 from tandem.simulators.twilio_http import USER_AGENT, WEBHOOK_SECONDS
@@ -55,9 +56,7 @@ class Exchange:
         self.account = Account(self.sid, self.auth_token, self._place)
 
     async def __aenter__(self) -> Self:
-        self._http = await self._stack.enter_async_context(
-            httpx.AsyncClient(timeout=WEBHOOK_SECONDS, headers={"User-Agent": USER_AGENT}, trust_env=False)
-        )
+        self._http = await self._stack.enter_async_context(callback_client(WEBHOOK_SECONDS, USER_AGENT))
         self._start = await self._stack.enter_async_context(owned_tasks())
         server = await self._stack.enter_async_context(RestServer(self.answer, self.host, self.port))
         self.url = server.url
