@@ -65,7 +65,14 @@ class Door:
         self.origin = origin
         self.account = account
         self.auth_token = auth_token
-        self.http = httpx.AsyncClient(base_url=origin, trust_env=False, verify=False, timeout=PATIENCE)  # noqa: S501  # loopback
+        rested = httpx.Limits(keepalive_expiry=2.0)  # the server closes a connection that rests for five seconds
+        self.http = httpx.AsyncClient(
+            base_url=origin,
+            trust_env=False,
+            verify=False,  # noqa: S501  # loopback
+            timeout=PATIENCE,
+            limits=rested,
+        )
 
     def plan(self, **changes: Any) -> CallPlan:
         """A call of the carrier's simulator to this server."""
