@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,6 +16,10 @@ from tandem.simulators.telnyx_http import DEMO_SEED
 from tandem.simulators.telnyx_http import public_key as telnyx_key
 
 Place = Callable[[CallPlan, OnEvent], Awaitable[CallReport]]
+
+
+class AddressTaken(Exception):
+    """Where the carrier's API would have to be, somebody else is; says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,15 @@ def _telnyx(settings: Settings) -> Caller:
     host, port = where.hostname or "127.0.0.1", where.port
 
     async def place(plan: CallPlan, on_event: OnEvent) -> CallReport:
-        return await telnyx.place_call(plan, on_event, host=host, port=port)
+        try:
+            return await telnyx.place_call(plan, on_event, host=host, port=port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise AddressTaken(
+                f"TELNYX_API_URL: {host}:{port} is taken, by `tandem simulate carrier-rest` perhaps; for this call the "
+                "API has to be the caller's own: stop the other one"
+            ) from None
 
     return Caller(account.api_key, "", place, "refused: TELNYX_PUBLIC_KEY of the server differs from the one set here")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tandem import calling
-from tandem.callers import CALLERS, Caller
+from tandem.callers import CALLERS, AddressTaken, Caller
 from tandem.screen import Screen
 from tandem.settings import Settings, origin_of
 from tandem.simulators.phone import Turn
@@ -72,7 +72,11 @@ def _here(settings: Settings) -> str:
 
 async def place(screen: Screen, settings: Settings, wish: Wish) -> int:
     """Place the call and show it. Returns the exit status."""
-    report = await _call(screen, settings, wish)
+    try:
+        report = await _call(screen, settings, wish)
+    except AddressTaken as taken:
+        screen.problem(str(taken))
+        return 1
     calling.show_report(screen, report)
     if calling.was_refused(report):
         screen.problem(wish.caller.why_refused)

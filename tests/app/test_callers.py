@@ -52,6 +52,17 @@ def test_a_telnyx_call_against_a_server_of_its_own(path: str, tmp_path: Path) ->
     assert "the call went well" in out.getvalue()
 
 
+def test_a_telnyx_call_whose_api_somebody_else_has_says_so() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        taken.listen()
+        env = {**TELNYX, "TELNYX_API_URL": f"http://127.0.0.1:{taken.getsockname()[1]}"}
+        wish = Wish.of(load(env, None), "http://127.0.0.1:1", None, None, 1.0, "telnyx")
+        out = io.StringIO()
+        assert asyncio.run(place(Screen(out, out), load(env, None), wish)) == 1
+    assert "is taken" in out.getvalue()
+    assert "carrier-rest" in out.getvalue()
+
+
 def test_a_plivo_call_against_a_server_of_its_own(tmp_path: Path) -> None:
     env = {**PLIVO, "API_TOKEN": "the-token"}
     out = io.StringIO()
