@@ -121,11 +121,12 @@ def summary(up: Sequence[Track], down: Sequence[Track]) -> dict[str, float]:
 
 
 def middle(runs: Sequence[Figures]) -> dict[str, float]:
-    """The median of each figure over the runs; of what must not happen (lost, extra, altered, late) the worst."""
+    """The median of each figure over the runs; of what must not happen (lost, extra, altered, late) and of what came
+    at most, the worst."""
     merged = {}
     for name in runs[0]:
         values = [run[name] for run in runs]
-        worst = name.rpartition("_")[2] in ("lost", "extra", "altered", "late")
+        worst = name.rpartition("_")[2] in ("lost", "extra", "altered", "late", "most")
         merged[name] = max(values) if worst else math.nan if any(map(math.isnan, values)) else median(values)
     return merged
 

@@ -110,10 +110,10 @@ def test_a_field_is_cut_out_of_a_message() -> None:
 
 def test_the_middle_of_runs_is_the_median_but_the_worst_of_what_must_not_happen() -> None:
     runs = [
-        {"cpu": 1.0, "up_lost": 0.0, "lost": 1.0, "x": 1.0},
-        {"cpu": 9.0, "up_lost": 5.0, "lost": 5.0, "x": math.nan},
-        {"cpu": 2.0, "up_lost": 0.0, "lost": 0.0, "x": 2.0},
+        {"cpu": 1.0, "up_lost": 0.0, "lost": 1.0, "late_most": 1.0, "x": 1.0},
+        {"cpu": 9.0, "up_lost": 5.0, "lost": 5.0, "late_most": 0.0, "x": math.nan},
+        {"cpu": 2.0, "up_lost": 0.0, "lost": 0.0, "late_most": 7.0, "x": 2.0},
     ]
     merged = middle(runs)
-    assert (merged["cpu"], merged["up_lost"], merged["lost"]) == (2.0, 5.0, 5.0)
+    assert (merged["cpu"], merged["up_lost"], merged["lost"], merged["late_most"]) == (2.0, 5.0, 5.0, 7.0)
     assert math.isnan(merged["x"])
