@@ -62,3 +62,23 @@ async def test_they_are_spread_over_the_interval() -> None:
     assert [len(phase) for phase in ticker._phases] == [2] * PHASES
     for tick in ticks:
         ticker.leave(tick)
+
+
+async def test_after_a_standstill_one_beat_is_left_out_so_that_sockets_are_read_first() -> None:
+    ticker, called = Ticker(60.0), list[int]()  # its own timer does not come into this
+    ticks = [partial(called.append, n) for n in range(PHASES)]
+    for each in ticks:
+        ticker.join(each)
+
+    def beat(late: float) -> list[int]:
+        assert ticker._timer is not None
+        ticker._timer.cancel()
+        ticker._due = asyncio.get_running_loop().time() - late
+        called.clear()
+        ticker._beat()
+        return list(called)
+
+    assert [len(beat(late)) for late in (0.0, 30.0, 90.0, 0.0)] == [1, 1, 0, 1]
+    assert [len(beat(90.0)) for _ in range(4)] == [0, 1, 0, 1], "always late, and called all the same"
+    for each in ticks:
+        ticker.leave(each)
