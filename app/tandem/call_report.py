@@ -55,7 +55,7 @@ def tell(
         caller_turns=stats.caller_turns,
         barge_ins=stats.barge_ins,
         machine=stats.machine,
-        sent_seconds=round(call.plan.format.milliseconds(counters.sent_bytes) / 1000, 3),
+        sent_seconds=round(call.plan.format.milliseconds(call.ledger.sent_bytes) / 1000, 3),
         underruns=counters.underruns,
         missing_frames=arrivals.missing if arrivals else 0,
         late_frames=arrivals.late_or_twice if arrivals else 0,

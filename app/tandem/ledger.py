@@ -80,7 +80,6 @@ class Cut:
 class PlayoutCounters:
     """What playing cost the caller, for the log and the metrics."""
 
-    sent_bytes: int = 0
     underruns: int = 0
     """The carrier ran dry in the middle of an item."""
     underrun_ms: float = 0.0
@@ -105,6 +104,8 @@ class Ledger:
     _held_bytes: int = 0
     _out: deque[_Piece] = field(default_factory=deque)
     _sent: int = 0
+    _taken_back: int = 0
+    """Sent, and thrown away by a clear before it was heard."""
     _acknowledged: int = 0
     _anchor: int = 0
     _anchor_time: float | None = None
@@ -146,6 +147,11 @@ class Ledger:
     def ahead_ms(self, now: float) -> float:
         """How much unplayed audio the carrier has."""
         return (self._sent - self.played(now)) / self.format.bytes_per_ms
+
+    @property
+    def sent_bytes(self) -> int:
+        """All that ever was sent, heard or not."""
+        return self._sent + self._taken_back
 
     @property
     def held_ms(self) -> float:
@@ -197,7 +203,6 @@ class Ledger:
         tail.size += size
         self._sent = sent
         self._plays_until += size * self._byte_seconds
-        self.counters.sent_bytes += size
         return True
 
     def append(
@@ -250,6 +255,7 @@ class Ledger:
             item.cut = True
             cuts.append(Cut(item, item.heard // self.format.bytes_per_ms, self.received_ms(item)))
             self.kill(item.turn_id)
+        self._taken_back += self._sent - position
         commands: list[CarrierCommand] = [Clear()] if position < self._sent or self._marks else []
         self._dead_marks.extend(self._marks)
         self._marks.clear()
@@ -318,7 +324,6 @@ class Ledger:
                 self._note_start(item, now)
             self._sent += size
             self._plays_until += size * self._byte_seconds
-            self.counters.sent_bytes += size
             commands.append(Play(audio))
             tail = self._tail
             if tail is not None and tail.item is item:

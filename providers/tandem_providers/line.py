@@ -49,6 +49,7 @@ class Line:
     __slots__ = (
         "_bytes",
         "_converts",
+        "_counted",
         "_guard",
         "_inward",
         "_leg",
@@ -56,6 +57,7 @@ class Line:
         "_prefix",
         "_session",
         "_sink",
+        "_size",
         "_speaking",
         "send_audio",
     )
@@ -75,6 +77,9 @@ class Line:
         """The last piece of the speech that is in the outward converter."""
         self._bytes: dict[tuple[str, int], int] = {}
         """What the provider sent of each recent item, in its own format."""
+        self._counted = ("", 0)
+        self._size = 0
+        """And of the one that comes now, since it was last entered there."""
         self.send_audio: Callable[[bytes], None] = session.send_audio
         if session.input_format != leg:
             self.send_audio = self._send_converted
@@ -103,10 +108,21 @@ class Line:
             return None
         if not self._converts:
             return further
-        hear, sink = self._convert, self._sink
+        hear, sink, feed = self._convert, self._sink, self._outward.feed
 
         def converted(chunk: AudioChunk) -> bool:
-            heard = hear(chunk)
+            speaking = self._speaking
+            if (
+                speaking is None
+                or chunk.is_final
+                or chunk.item_id != speaking.item_id
+                or chunk.content_index != speaking.content_index
+            ):
+                heard = hear(chunk)
+            else:  # more of the same, as nearly always
+                self._size += len(chunk.audio)
+                audio = feed(chunk.audio)
+                heard = AudioChunk(audio, False, chunk.item_id, chunk.turn_id, chunk.content_index) if audio else None
             if heard is not None and not further(heard):
                 sink(heard)
             return True
@@ -182,12 +198,22 @@ class Line:
 
     def _count(self, chunk: AudioChunk) -> None:
         item = (chunk.item_id, chunk.content_index)
-        if item not in self._bytes and len(self._bytes) >= ITEMS:
-            del self._bytes[next(iter(self._bytes))]
-        self._bytes[item] = self._bytes.get(item, 0) + len(chunk.audio)
+        if item != self._counted:
+            self._enter()
+            self._counted = item
+        self._size += len(chunk.audio)
+
+    def _enter(self) -> None:
+        """The item that is being counted, in the books."""
+        item, size, self._size = self._counted, self._size, 0
+        if size:
+            if item not in self._bytes and len(self._bytes) >= ITEMS:
+                del self._bytes[next(iter(self._bytes))]
+            self._bytes[item] = self._bytes.get(item, 0) + size
 
     def _in_its_own_time(self, report: PlaybackReport) -> PlaybackReport:
         """Never more than the provider sent: a filter's tail makes the leg's audio some milliseconds longer."""
+        self._enter()
         sent = self._bytes.get((report.item_id, report.content_index))
         if sent is None:
             return report

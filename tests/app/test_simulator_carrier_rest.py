@@ -112,7 +112,7 @@ async def test_an_answering_machine(monkeypatch: pytest.MonkeyPatch, carrier: st
         over = await server.result(call_id, seconds=15)
         assert (over["result"], over["machine"]) == ("machine", True)
         if talks:
-            assert bridge.call.ledger.counters.sent_bytes > 8_000, "the message was said, and heard"
+            assert bridge.call.ledger.sent_bytes > 8_000, "the message was said, and heard"
 
 
 @every_carrier
