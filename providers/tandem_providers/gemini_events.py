@@ -103,6 +103,36 @@ class ServerMessage(_Wire):
 decode: Final = msgspec.json.Decoder(ServerMessage).decode
 """One message. Raises ValueError or RecursionError on anything else (`lenient` says what it was)."""
 
+
+class _VoicePart(_Wire, forbid_unknown_fields=True):
+    inline_data: Blob
+
+
+class _VoiceTurn(_Wire, forbid_unknown_fields=True):
+    parts: list[_VoicePart]
+    role: str | None = None
+
+
+class _VoiceContent(_Wire, forbid_unknown_fields=True):
+    model_turn: _VoiceTurn
+
+
+class _Voice(_Wire, forbid_unknown_fields=True):
+    server_content: _VoiceContent
+
+
+_decode_voice: Final = msgspec.json.Decoder(_Voice).decode
+
+
+def lone_voice(message: bytes) -> Blob | None:
+    """The one piece of voice that is all there is in a message; None for any other, however close to it."""
+    try:
+        parts = _decode_voice(message).server_content.model_turn.parts
+    except (ValueError, RecursionError):
+        return None
+    return parts[0].inline_data if len(parts) == 1 else None
+
+
 _NOTHING: Final = ServerMessage()
 _NO_CONTENT: Final = ServerContent()
 _THEIRS: Final = frozenset({"args", "response"})
