@@ -378,7 +378,7 @@ class Bridge:
         self._end(EndReason.NO_STREAM if self.call.started_at is None else EndReason.CARRIER_LOST)
 
     def _depart(self, departure: Depart) -> bool:
-        if self.line.api is None or self.call.state is not State.TALKING:
+        if self.line.api is None or self.call.state is not State.TALKING or self.call.parking.busy:
             return False
         self.tell(departure)
         return True

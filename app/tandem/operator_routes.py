@@ -277,6 +277,8 @@ def _carried(board: Switchboard, call_id: str) -> Bridge:
         raise HTTPException(409, f"this server has no credentials for {bridge.carrier.name}'s API")
     if bridge.call.state is not State.TALKING:
         raise _not_now(bridge)
+    if bridge.call.parking.busy:
+        raise HTTPException(409, "another order to the carrier is still being carried out")
     return bridge
 
 

@@ -306,6 +306,19 @@ async def test_toll_rules_stand_before_transfers_too() -> None:
         assert here.server.bridge(stream.call_sid).call.state is State.TALKING
 
 
+async def test_one_order_to_the_carrier_at_a_time() -> None:
+    """A second transfer while the first waits for the agent's words to be heard does not silently replace it."""
+    async with office(beyond=Callee("busy")) as here, here.server.stream() as stream:
+        await stream.speaks()
+        first = await here.ask("POST", f"/calls/{stream.call_sid}/transfer", {"to": "+15557654321"})
+        second = await here.ask("POST", f"/calls/{stream.call_sid}/transfer", {"to": "+15557654322"})
+        assert (first.status_code, second.status_code) == (202, 409)
+        assert "another order" in second.json()["detail"]
+        wanted = here.server.bridge(stream.call_sid).call.parking.wanted
+        assert wanted is not None
+        assert "4321" in repr(getattr(wanted.order, "to", ""))
+
+
 async def test_words_for_an_agent_that_takes_none_are_refused() -> None:
     async with office() as here, here.server.stream() as stream:
         await stream.speaks()
