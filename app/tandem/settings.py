@@ -217,7 +217,7 @@ class Settings(BaseModel):
         150,
         ge=1,
         description="Calls at once; a further one hears that all lines are busy. The default is what one core was "
-        "measured to carry with room to spare.",
+        "measured to carry, transcoded, while it is less than half busy.",
     )
     max_starts_per_second: float = Field(
         25, gt=0, description="Calls taken in one second; further ones are refused as busy."
