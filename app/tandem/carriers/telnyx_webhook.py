@@ -11,18 +11,19 @@ import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import msgspec
 from msgspec import Struct
-from nacl.exceptions import CryptoError
-from nacl.signing import VerifyKey
 
 from tandem.carriers.forms import Form
 from tandem.carriers.telnyx import Codec
 from tandem.carriers.xml_answer import XmlAnswer, clean, document
+
+if TYPE_CHECKING:
+    from nacl.signing import VerifyKey
 
 SIGNATURE_HEADER: Final = "telnyx-signature-ed25519"
 TIMESTAMP_HEADER: Final = "telnyx-timestamp"
@@ -58,7 +59,16 @@ def public_key(text: str) -> bytes:
         key = key[len(_SPKI_HEAD) :]
     if len(key) != _KEY_BYTES:
         raise ValueError(f"has {len(key)} bytes, not the {_KEY_BYTES} of an Ed25519 key")
+    _signing()  # reads files: at start, and not when the first webhook comes
     return key
+
+
+def _signing() -> tuple[type[VerifyKey], type[Exception]]:
+    """The library, loaded by those only who have a key: it is 1 MB."""
+    from nacl.exceptions import CryptoError
+    from nacl.signing import VerifyKey
+
+    return VerifyKey, CryptoError
 
 
 def verify(body: bytes, signature: str, timestamp: str, key: bytes, now: float) -> str:
@@ -77,9 +87,10 @@ def verify(body: bytes, signature: str, timestamp: str, key: bytes, now: float) 
     # One spelling a signature: the last character before the padding has bits that decoding drops.
     if len(given) != _SIGNATURE_BYTES or base64.b64encode(given).decode("ascii") != signature:
         return "the signature is not 64 bytes in base64"
+    verify_key, crypto_error = _signing()
     try:
-        VerifyKey(key).verify(timestamp.encode("ascii") + b"|" + body, given)
-    except (CryptoError, ValueError):
+        verify_key(key).verify(timestamp.encode("ascii") + b"|" + body, given)
+    except (crypto_error, ValueError):
         return "the signature does not match"
     if abs(int(now) - int(timestamp)) > WINDOW_SECONDS:
         return "the timestamp is out of the window: replayed, or a clock is wrong"
