@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tandem.finding import Finding
 from tandem.logs import Private
@@ -21,7 +21,7 @@ from tandem.rest.telnyx import Application, TelnyxApi
 from tandem.rest.telnyx import Number as TelnyxNumber
 from tandem.rest.twilio import Number, TwilioApi
 from tandem.routing import normal
-from tandem.settings import Settings
+from tandem.settings import Settings, is_local
 from tandem.tolls import is_number
 
 MOST_APPLICATIONS = 25
@@ -41,6 +41,10 @@ class Wish:
 
     def concerns(self, number: str) -> bool:
         return normal(number) in self.numbers
+
+    def of(self, listed: Sequence[str]) -> Wish:
+        """The same; in an account that has one number, that is the one, if none was named."""
+        return self if self.numbers or len(listed) != 1 else replace(self, numbers=frozenset(map(normal, listed)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,11 @@ async def carriers(settings: Settings, numbers: Iterable[str] = (), *, fix: bool
     """Ask each carrier that these settings have an account for."""
     wish = Wish(settings.origin, frozenset(map(normal, numbers)) or routed(settings), fix)
     findings: list[Finding] = []
+    if fix and is_local(settings.origin) and not all(map(is_local, _api_urls(settings))):
+        # A number that works elsewhere must not be led to where no carrier can go.
+        words = f"nothing is set at the carriers: they can not reach {settings.origin}"
+        findings.append(Finding("wrong", "--fix", words, "set PUBLIC_URL, then run it again"))
+        wish = replace(wish, fix=False)
     apis = await asyncio.to_thread(open_apis, settings)
     try:
         for api in apis.values():
@@ -85,6 +94,13 @@ async def carriers(settings: Settings, numbers: Iterable[str] = (), *, fix: bool
         for api in apis.values():
             await api.close()
     return findings
+
+
+def _api_urls(settings: Settings) -> list[str]:
+    """Of the carriers that these settings have an account for."""
+    twilio_account = settings.twilio if settings.twilio is not None and not settings.twilio.demo else None
+    accounts = (twilio_account, settings.telnyx, settings.plivo)
+    return [account.api_url for account in accounts if account is not None]
 
 
 def routed(settings: Settings) -> frozenset[str]:
@@ -110,9 +126,8 @@ async def twilio(api: TwilioApi, wish: Wish) -> list[Finding]:
     except CarrierApiError as error:
         fix = f"look yourself whether 'A call comes in' of your number is {voice}"
         return [*findings, Finding("warning", "Twilio numbers", f"can't be listed: {error}", fix)]
+    wish = wish.of([number.number for number in listed])
     ours = [number for number in listed if number.voice_url == voice or wish.concerns(number.number)]
-    if not ours and len(listed) == 1 and not wish.numbers:
-        ours = listed
     findings += _led(
         "Twilio", "'A call comes in'", voice, wish, [n.number for n in listed], [n.voice_url == voice for n in listed]
     )
@@ -151,6 +166,7 @@ async def telnyx(api: TelnyxApi, wish: Wish, connection_id: str = "") -> list[Fi
     """The applications that numbers lead to, and the one that places calls."""
     try:
         listed = await api.numbers()
+        wish = wish.of([number.number for number in listed])
         known = await _applications(api, listed, wish)
         places = await api.application(connection_id) if connection_id else None
     except CarrierApiError as error:
@@ -227,6 +243,7 @@ async def plivo(api: PlivoApi, wish: Wish) -> list[Finding]:
     """The applications that numbers lead to."""
     try:
         listed = await api.numbers()
+        wish = wish.of([number.number for number in listed])
         order = sorted(listed, key=lambda number: not wish.concerns(number.number))
         ids = [*dict.fromkeys(number.application_id for number in order if number.application_id)][:MOST_APPLICATIONS]
         known = {id_: await api.application(id_) for id_ in ids}

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 from servers import ACCOUNT, AUTH_TOKEN
 
+from tandem import check_carriers
 from tandem.check_carriers import Field, carriers
 from tandem.finding import Finding
 from tandem.settings import Settings, load
 from tandem.simulators.api_server import ApiAnswer, RestServer
+from tandem.simulators.carrier_rest import ELSEWHERE, Accounts, CarrierRest
+from tandem.simulators.plan import CallPlan
 from tandem.simulators.plivo_rest import Calls
 from tandem.simulators.plivo_rest import serve as serve_plivo
 from tandem.simulators.telnyx import Exchange
@@ -311,3 +314,38 @@ async def test_wrong_credentials_of_plivo() -> None:
     async with plivo("planted-wrong") as (found, _):
         (finding,) = await carriers(found)
         assert (finding.verdict, "PLIVO_AUTH_ID" in finding.fix) == ("wrong", True)
+
+
+# --- accounts with one number ---------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def everywhere(origin: str = ORIGIN) -> AsyncIterator[tuple[Settings, CarrierRest]]:
+    """All three accounts, as the simulator has them: each with one number that leads elsewhere."""
+    async with CarrierRest(Accounts(), CallPlan("", "", "")) as rest:
+        variables = dict(pair.split("=", 1) for pair in rest.variables.split())
+        yield settings(**(variables | {"PUBLIC_URL": origin})), rest
+
+
+async def test_the_only_number_of_an_account_need_not_be_named() -> None:
+    async with everywhere() as (found, rest):
+        before = await carriers(found)
+        for what in ("'A call comes in' is", "'Send a webhook to the URL' is", "'Primary answer URL' is"):
+            assert said(before, what).verdict == "wrong"
+        await carriers(found, fix=True)
+        assert {each.verdict for each in await carriers(found)} == {"ok"}
+        (number,) = rest.twilio.account.numbers.values()
+        (telnyx_application,) = rest.telnyx.engine.applications.values()
+        (plivo_application,) = rest.plivo.calls.applications.values()
+        assert number["voice_url"] == f"{ORIGIN}/twilio/voice"
+        assert telnyx_application["webhook_event_url"] == f"{ORIGIN}/telnyx/events"
+        assert plivo_application["answer_url"] == f"{ORIGIN}/plivo/voice"
+
+
+async def test_no_number_is_led_to_where_no_carrier_can_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = "http://localhost:8000"
+    monkeypatch.setattr(check_carriers, "is_local", lambda url: url == here)
+    async with everywhere(here) as (found, rest):
+        assert said(await carriers(found, fix=True), "nothing is set").verdict == "wrong"
+        (number,) = rest.twilio.account.numbers.values()
+        assert number["voice_url"] == ELSEWHERE

@@ -32,6 +32,12 @@ ENDS: Final[dict[str, tuple[Literal["busy", "no-answer", "failed", "answers"], s
     "0004": ("answers", "machine_end_beep"),
 }
 """How it goes, and who picks up, by the end of a number."""
+TWILIO_NUMBER: Final = "+15550001011"
+TELNYX_NUMBER: Final = "+15550001012"
+PLIVO_NUMBER: Final = "+15550001013"
+"""Each account has one number, which leads elsewhere until somebody sets its URLs."""
+ELSEWHERE: Final = "https://elsewhere.example.com/voice"
+PLIVO_APPLICATION: Final = "20480000000000001"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class CarrierRest:
         self.plivo.plan = replace(plan, account_sid=accounts.plivo_id, auth_token=accounts.plivo_token)
         self.twilio.who_answers = self.plivo.who_answers = callee_of
         self.on_request: Callable[[str], None] = lambda words: None
+        self._furnish()
 
     async def __aenter__(self) -> CarrierRest:
         for exchange in (self.twilio, self.telnyx, self.plivo):
@@ -84,6 +91,23 @@ class CarrierRest:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._stack.aclose()
+
+    def _furnish(self) -> None:
+        """What `tandem check` looks at in an account."""
+        self.twilio.account.add_number(TWILIO_NUMBER, voice_url=ELSEWHERE)
+        self.telnyx.engine.applications[telnyx.CONNECTION_ID] = {
+            "record_type": "call_control_application",
+            "id": telnyx.CONNECTION_ID,
+            "application_name": "Simulated",
+            "active": True,
+            "webhook_event_url": ELSEWHERE,
+            "webhook_event_failover_url": None,
+            "webhook_api_version": "2",
+        }
+        number = {"phone_number": TELNYX_NUMBER, "connection_id": telnyx.CONNECTION_ID, "connection_name": "Simulated"}
+        self.telnyx.engine.numbers.append(number)
+        self.plivo.calls.add_application(PLIVO_APPLICATION, app_name="Simulated", answer_url=ELSEWHERE)
+        self.plivo.calls.add_number(PLIVO_NUMBER.lstrip("+"), PLIVO_APPLICATION)
 
     def _answer(self, request: ApiRequest) -> ApiAnswer | str:
         """Each carrier has paths of its own."""
