@@ -46,6 +46,7 @@ def tell(
         direction="outbound" if identity.outbound else "inbound",
         agent=agent,
         caller=logs.Private(identity.caller),
+        called=logs.Private(identity.called),
         provider=stats.provider,
         model=stats.model,
         provider_error=stats.provider_error,

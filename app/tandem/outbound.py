@@ -106,4 +106,9 @@ def _is_ours(start: Started, identity: Identity) -> bool:
 
 async def outcome(bridge: Bridge) -> CarrierApiError | None:
     """What the carrier said to placing the call; None: it is dialling."""
-    return None if bridge.placed is None else await asyncio.shield(bridge.placed)
+    failure = None if bridge.placed is None else await asyncio.shield(bridge.placed)
+    if failure is None:
+        identity = bridge.identity
+        call_id = identity.call_id or identity.request_id
+        log.info("call placed", call_id=call_id, session=identity.session, carrier=bridge.carrier.name)
+    return failure

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from carrier_api import THEIRS, Callee, Office, office
-from servers import Dialled, new_sid, until
+from servers import Dialled, log_lines, new_sid, until
 
 from tandem import carrier_line
 from tandem.bridge import Bridge
@@ -55,6 +55,18 @@ async def test_a_call_is_placed_answered_and_hung_up() -> None:
         report = here.twilio.reports[0]
         assert (report.result, report.ended_by) == ("completed", "server")
         assert not report.problems
+
+
+async def test_the_log_ties_an_order_to_its_call_and_says_who_was_called() -> None:
+    with log_lines() as lines:
+        async with office(callee=Callee("busy")) as here:
+            call_id = (await here.place())["call_id"]
+            await here.server.result(call_id)
+    named = {line["event"]: line for line in lines}
+    assert named["call placed"]["call_id"] == named["call ended"]["call_id"] == call_id
+    assert named["call placed"]["session"] == named["placing a call"]["session"]
+    assert named["call ended"]["called"] == named["placing a call"]["called"] != ""
+    assert THEIRS not in str(lines)
 
 
 async def test_nobody_is_at_home() -> None:
