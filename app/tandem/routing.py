@@ -54,6 +54,13 @@ class Route:
     place: str = ""
     """Where it stands, for people: file and line."""
 
+    @property
+    def takes(self) -> str:
+        """Its conditions, for people."""
+        caller = f" from {', '.join(self.caller)}" if self.caller else ""
+        carrier = f" over {self.carrier}" if self.carrier else ""
+        return f"{', '.join(self.called) or 'any number'}{caller}{carrier}"
+
     def fits(self, called: str, caller: str, carrier: str) -> bool:
         if self.carrier and carrier and self.carrier != carrier:
             return False
@@ -80,8 +87,7 @@ class Routes:
         """Who answers a call to this number."""
         for route in self.routes:
             if route.fits(called, caller, carrier):
-                patterns = ", ".join(route.called) or "any number"
-                return Routed(route.agent, f"route {route.agent.name!r} ({route.place}) takes {patterns}")
+                return Routed(route.agent, f"route {route.agent.name!r} ({route.place}) takes {route.takes}")
         if not self.path:
             return Routed(self.default, "there is no ROUTES_FILE: the environment's agent answers every call")
         return Routed(self.default, f"no route of {self.path} fits: the default answers")

@@ -102,7 +102,8 @@ def test_an_agent_has_its_own_and_the_files_defaults(routes: Routes) -> None:
 def test_why_names_the_place(routes: Routes) -> None:
     why = routes.choose("+15551234567").why
     assert f"{routes.path}, line 6" in why
-    assert "+15551234567, +1555200*" in why
+    assert "+15551234567, +1555200* over twilio" in why
+    assert routes.choose("+49301", "+49302").why.endswith("takes +49* from +4930*")
 
 
 def test_without_a_file_the_environment_answers() -> None:
