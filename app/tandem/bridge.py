@@ -474,7 +474,7 @@ class Bridge:
     def _plays(self, chunk: AudioChunk) -> bool:
         """The short way of the agent's audio: True when it has gone to the carrier as it is."""
         ledger, audio = self._ways.ledger, chunk.audio
-        if ledger is None or self._busy or self._outbound is not None or chunk.is_final:
+        if ledger is None or self._busy or self._outbound is not None or chunk.is_final or not audio:
             return False
         socket, size = self.socket, len(audio)
         if socket is None or size > self._longest_play or not ledger.passes(size, chunk.item_id, time.monotonic()):

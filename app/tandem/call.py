@@ -316,7 +316,7 @@ class Call:
             self._provider_held = True
             self._ears.listen_meanwhile()
             commands.append(HoldProvider(True))
-        self.ways.ledger = None if self._duplex or event.is_final else self.ledger
+        self.ways.ledger = None if self._duplex or event.is_final or self.stats.answer_due else self.ledger
         return commands
 
     def _agent_heard(self, now: float) -> bool:
