@@ -138,3 +138,69 @@ def test_close_frames_say_code_and_reason_or_nothing() -> None:
     assert frames.read_close(frames.close_payload(4000, "bye")) == (4000, "bye")
     code, reason = frames.read_close(frames.close_payload(1011, "ü" * 100))
     assert (code, reason) == (1011, "ü" * 61)
+
+
+def heard(reader: FrameReader, pieces: list[bytes], *, short: bool) -> tuple[list[tuple[int, bytes]], str]:
+    """What a socket would be told, and how the far end broke the protocol."""
+    out: list[tuple[int, bytes]] = []
+    for data in pieces:
+        whole = reader.single(data) if short else None
+        if whole is None:
+            out += reader.feed(data)
+        else:
+            out.append((TEXT, whole))
+    return out, str(reader.violation and (reader.violation.code, reader.violation.reason))
+
+
+def raw_frame(
+    opcode: int, payload: bytes, bits: int, size: int | None, *, masked: bool, lying: int, wide: bool
+) -> bytes:
+    """One frame, right or wrong: any first bits, the length in any of its three forms, and not always the true one."""
+    length = len(payload) + lying if size is None else size
+    length = max(0, length)
+    form = 126 if wide and length < 126 else 127 if wide or length > 65535 else 126 if length > 125 else length
+    announced = length.to_bytes(2 if form == 126 else 8) if form > 125 else b""
+    if not masked:
+        return bytes((bits | opcode, form)) + announced + payload
+    hidden = bytes(each ^ MASK[at % 4] for at, each in enumerate(payload))
+    return bytes((bits | opcode, 0x80 | form)) + announced + MASK + hidden
+
+
+any_frame = st.builds(
+    raw_frame,
+    st.sampled_from([TEXT] * 6 + [CONTINUATION, BINARY, CLOSE, PING, PONG, 0x3]),
+    st.sampled_from([0, 1, 2, 3, 4, 99, 100, 101, 124, 125, 126, 127, 128, 200, 300]).map(lambda size: b"a" * size)
+    | st.text(max_size=30).map(str.encode)
+    | st.binary(max_size=12),
+    st.sampled_from([0x80] * 6 + [0x00, 0xC0, 0x90]),
+    st.sampled_from([None] * 8 + [0, 65535]),
+    masked=st.shared(st.booleans(), key="masked") | st.booleans(),
+    lying=st.sampled_from([0] * 8 + [-1, 1]),
+    wide=st.sampled_from([False] * 4 + [True]),
+)
+
+
+@given(
+    st.shared(st.booleans(), key="masked"),
+    st.lists(any_frame | st.binary(max_size=20), max_size=6),
+    st.lists(st.integers(0, 600), max_size=3),
+    st.sampled_from([100, 250, 100_000]),
+)
+def test_the_short_way_of_a_whole_frame_tells_the_same_as_the_long_one(
+    masked: bool, sent: list[bytes], cuts: list[int], max_message: int
+) -> None:
+    stream = b"".join(sent)
+    edges = sorted({0, *(min(cut, len(stream)) for cut in cuts), len(stream)})
+    for pieces in (sent, [stream[start:stop] for start, stop in pairwise(edges)]):
+        ways = [FrameReader(masked=masked, max_message=max_message) for _ in range(2)]
+        assert heard(ways[0], pieces, short=True) == heard(ways[1], pieces, short=False)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_most_text_takes_the_short_way(masked: bool) -> None:
+    reader = FrameReader(masked=masked, max_message=1000)
+    for size in (6, 125, 126, 1000):
+        payload = b"x" * size
+        whole = frames.client_frame(TEXT, payload, MASK) if masked else frames.server_frame(TEXT, payload)
+        assert reader.single(whole) == payload
+    assert reader.single(whole[:-1]) is None

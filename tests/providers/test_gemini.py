@@ -21,6 +21,7 @@ from gemini_play import (
     client,
     content,
     heard,
+    plain,
     raw,
     said,
     server,
@@ -35,6 +36,7 @@ from tandem_providers.config import FunctionDeclaration, ProcessConfig
 from tandem_providers.errors import InvalidConfigError, SessionClosedError
 from tandem_providers.events import (
     AudioChunk,
+    Event,
     GoingAway,
     Interrupted,
     ItemAdded,
@@ -551,3 +553,65 @@ def test_no_message_ever_raises(messages: list[Any], ready: bool, model: str) ->
 
 def test_the_oldest_generation_answers_the_same() -> None:
     Play(model=NATIVE_25).speak("Yes.").finish("Yes.")
+
+
+def odd_voice(*parts: dict[str, Any], **siblings: Any) -> bytes:
+    return raw(serverContent={"modelTurn": {"parts": list(parts)}, **siblings})
+
+
+_NEARLY_VOICE = [
+    voice(b"more"),
+    odd_voice(blob(b"a"), blob(b"b")),
+    odd_voice(blob(b"c"), {"text": "thinking", "thought": True}),
+    odd_voice({**blob(b"d"), "thought": True}),
+    odd_voice({"inlineData": {"mimeType": "audio/pcm"}}),
+    odd_voice({"inlineData": None}),
+    odd_voice(),
+    odd_voice({"inlineData": {"data": "QUJD", "displayName": "e"}}),
+    odd_voice(blob(b"f0", "audio/pcm;rate=16000")),
+    odd_voice(blob(b"g", "image/png")),
+    odd_voice({"inlineData": {"data": "no base64", "mimeType": "audio/pcm"}}),
+    raw(server_content={"model_turn": {"parts": [{"inline_data": {"data": "QUJD", "mime_type": "audio/pcm"}}]}}),
+    voice(b"h", generationComplete=True),
+    voice(b"i", turnComplete=True),
+    voice(b"j", interrupted=True),
+    voice(b"k", outputTranscription={"text": "k"}),
+    raw(serverContent={"modelTurn": {"role": 7, "parts": [blob(b"l")]}}),
+    raw(serverContent={"modelTurn": {"parts": [blob(b"m")]}}, usageMetadata={"totalTokenCount": 3}),
+    raw(serverContent={"modelTurn": {"parts": [blob(b"n")]}}, toolCall={"functionCalls": [call("c9")]}),
+    raw(serverContent={"modelTurn": {"parts": [blob(b"o")]}}, toolCallCancellation={"ids": ["c1", "nobody"]}),
+    raw(serverContent={"modelTurn": {"parts": [blob(b"p")]}}, unknown=1),
+    b'{"serverContent":{"interrupted":true},"serverContent":{"modelTurn":{"parts":[{"inlineData":{"data":"QUJD"}}]}}}',
+    b"[]",
+    b"{",
+]
+_OTHERS = [
+    *(GENERATED, COMPLETE, INTERRUPTED, said("word"), heard("caller"), calls(call("c1")), calls(call("c2", "g"))),
+    *(content(turnComplete=True, turnCompleteReason="RESPONSE_REJECTED"), raw(toolCallCancellation={"ids": ["c1"]})),
+    *(CancelResponse(), SendText("aside", respond=False), SendText("more"), Say(Purpose.STILL_THERE)),
+    *(ToolResult("c1", "{}"), ToolResult("c2", "{}"), FRAME, FRAME * 150),
+]
+
+
+@given(st.lists(st.sampled_from(_NEARLY_VOICE) | st.just(voice(b"more")) | st.sampled_from(_OTHERS), max_size=25))
+@settings(max_examples=200, deadline=None)
+def test_the_short_way_of_voice_tells_the_same_as_the_long_one(steps: list[Any]) -> None:
+    """Whatever comes before it and beside it; and a message of which nothing but voice came asks for no answer."""
+    config = ProcessConfig(functions=[FunctionDeclaration("f", ""), FunctionDeclaration("g", "")])
+    short, long = Play(config), Play(config)
+    long.protocol._tries = 0
+    frames_ = (FRAME, FRAME * 150)
+    for step in [voice(b"first"), *steps, voice(b"last")]:
+        told = []
+        for play in (short, long):
+            protocol = play.protocol
+            if not isinstance(step, bytes):
+                events, sent = list[Event](), protocol.send(step)
+            elif step in frames_:
+                events, sent = [], protocol.audio(step)
+            else:
+                events, sent = protocol.receive(step), protocol.outgoing()
+                alone = len(events) == 1 and isinstance(events[0], AudioChunk)
+                assert not (alone and sent), "it would not be asked for"
+            told.append(([plain(event) for event in events], sent))
+        assert told[0] == told[1]
