@@ -269,10 +269,12 @@ class Gate:
 
     def open(self, sink: EventSink) -> None:
         """Let out what waits, in order, and everything after it."""
+        before = self._sink
         for event in self.held:  # also what is added meanwhile
             sink(event)
         self.held.clear()
-        self._sink = sink
+        if self._sink is before:  # else the sink has let in somebody else
+            self._sink = sink
 
     def _hold(self, event: Event) -> None:
         self.held.append(event)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from array import array
+from typing import Any
 
 import pytest
 from fakes import Events, FakeProvider, FakeSession
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_24K, AudioFormat, Encoding
@@ -232,3 +235,58 @@ def test_audio_in_another_encoding_than_was_agreed_is_read_as_what_it_is() -> No
     assert "alaw/8000" in warning.message
     right = Converter(ALAW_8K, MULAW_8K).feed(wrong)
     assert events.audio()[-8000:] == right[-8000:]
+
+
+def test_who_is_let_in_while_a_gate_opens_stays() -> None:
+    """The session ended among what waited, so nobody listens to it any more: that is not taken back."""
+    gate = Gate()
+    seen: list[Event] = []
+
+    def sink(event: Event) -> None:
+        seen.append(event)
+        gate.open(lambda _event: None)
+
+    gate(SessionClosed())
+    gate.open(sink)
+    gate(AudioChunk(b"late"))
+    assert seen == [SessionClosed()]
+
+
+@pytest.mark.parametrize("speaks", [LEG, PCM16_24K])
+@pytest.mark.parametrize("takes", [True, False])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "a", "a", "b"]), st.sampled_from([0, 1, 6, 960, 4800]), st.booleans())
+        | st.sampled_from([TurnEnded("t", "completed"), Interrupted("t"), UserSpeechStarted()]),
+        max_size=20,
+    )
+)
+def test_a_piece_by_the_short_way_is_told_in_its_place_and_sounds_the_same(
+    speaks: AudioFormat, takes: bool, steps: list[Any]
+) -> None:
+    short, _, told = line_to(speaks)
+    long, _, expected = line_to(speaks)
+    for line in (short, long):
+        line.receive(AudioChunk(prompt("greeting").audio * 4, item_id="a", turn_id="t"))
+
+    def further(chunk: AudioChunk) -> bool:
+        if takes and not chunk.is_final:
+            told(chunk)
+            return True
+        return False
+
+    for step in steps:
+        if isinstance(step, tuple):
+            item, size, last = step
+            event: Event = AudioChunk(hum(200)[:size], last, item, "t")
+            lane = short.lane(further)
+            assert (lane is None) is (short._guard is not None)
+            if lane is None or not lane(event):  # type: ignore[arg-type]  # it is a piece of audio
+                short.receive(event)
+        else:
+            event = step
+            short.receive(event)
+        long.receive(event)
+    report = PlaybackReport("a", "t", 0, 99_999, 99_999)
+    assert told.all == expected.all
+    assert short._in_its_own_time(report) == long._in_its_own_time(report)
