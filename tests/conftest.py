@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
+from stalls import Repeated
 
 from tandem.logs import JsonFormatter, Redactor
 from tandem.settings import PREFIXES
@@ -41,10 +42,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Before anything is imported that reads it: the developer's own keys are not for tests."""
     for name in [name for name in os.environ if name.startswith(PREFIXES) or name == "PROVIDERS"]:
         del os.environ[name]
+    config.pluginmanager.register(Repeated(), "repeated")
 
 
 @pytest.fixture(autouse=True, scope="module")
