@@ -9,13 +9,14 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import telnyx_play
 from fakes import PATIENCE
+from forgeries import WAYS, forgeries, in_a_url
 from plivo_play import AUTH_ID, plivo
 from servers import Tandem, new_sid, tandem, until
 from websockets.asyncio.client import ClientConnection, connect
@@ -42,6 +43,11 @@ class Streaming:
     media: Callable[[int], dict[str, Any]]
     """The message with that frame of silence, counted from 0."""
     headers: dict[str, str] = field(default_factory=dict)
+
+    def at(self, url: str) -> Streaming:
+        """The same call's stream, ordered to come to another URL."""
+        headers = {name: signature(url, (), self.server.auth_token) for name in self.headers}
+        return replace(self, url=url, headers=headers)
 
     def open(self, **options: Any) -> connect:
         return connect(
@@ -199,3 +205,24 @@ async def test_r30_a_stream_that_was_lost_does_not_come_back_on_its_old_token(ca
             await call.open()
         assert again.value.response.status_code == 403, "and after it"
         assert await call.server.metric("calls_live") == 0
+
+
+@every_carrier
+async def test_r30_no_forged_token_opens_a_media_socket(carrier: str) -> None:
+    """A few of each kind over the wire; ten thousand of them, without it: `test_faults_tokens`."""
+    async with a_call(carrier) as call:
+        token = call.url.rpartition("/")[2]
+        for text in forgeries([token], 3 * len(WAYS)):
+            with pytest.raises(InvalidStatus) as refused:
+                await call.at(in_a_url(call.url, text)).open()
+            assert refused.value.response.status_code == 403, text
+        assert not await call.server.metric("tokens_refused_total", reason="signature"), "each was looked at for itself"
+        bridge = call.server.bridge(call.call_id)
+        assert bridge.socket is None
+        async with call.open() as media:
+            await call.begin(media)
+            await until(lambda: bridge.call.started_at is not None)
+            spelt = in_a_url(call.url, "") + "".join(f"%{ord(letter):02x}" for letter in token)
+            with pytest.raises(InvalidStatus):  # the same token, however it is written
+                await call.at(spelt).open()
+        assert len(call.server.board.records()) == 1
