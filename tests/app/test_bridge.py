@@ -137,6 +137,28 @@ async def test_marks_that_a_clear_returns_do_not_count_as_heard() -> None:
         assert one.bridge.call.ledger.heard_ms(item, time.monotonic()) < 100
 
 
+async def test_the_answers_delay_is_in_the_metrics_though_its_first_audio_had_to_wait() -> None:
+    async with line(lead_ms=600) as one:
+        await talking(one)
+        one.session.tell(TurnStarted("t1"))
+        one.session.tell(AudioChunk(voice(600), True, "i1", "t1"))  # all that the carrier may have
+        one.session.tell(TurnEnded("t1", "completed"))
+        one.session.tell(UserSpeechStopped("u1"))
+        one.session.tell(TurnStarted("t2"))
+        one.session.tell(AudioChunk(voice(300), False, "i2", "t2"))
+        await until(lambda: len(one.socket.audio) == len(voice(900)))
+        one.return_marks()
+        for _ in range(5):
+            one.session.tell(AudioChunk(voice(20), False, "i2", "t2"))
+        assert len(one.socket.audio) == len(voice(1000))
+        one.stop()
+        await until(lambda: one.bridge.call.end_reason is not None)
+    (delay,) = one.bridge.call.stats.turn_latencies
+    assert 0 < delay < 5
+    await turns(2)
+    assert "tandem_turn_latency_seconds_count 1.0" in one.metrics.render().decode()
+
+
 # --- converting -------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -217,6 +218,31 @@ EitherWay.TestCase.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestEitherWay = EitherWay.TestCase
+
+
+def test_the_answers_delay_is_noted_though_its_first_audio_had_to_wait() -> None:
+    """From the end of the caller's speech to the first audio that the carrier has room for, whichever way it takes."""
+    leg = Leg(asks=False, lead_ms=1000)
+    leg.call.set_voice(CAN)
+    for event in (START, READY, TurnStarted("t0")):
+        leg.tell(event, 0.0)
+    _, mark = leg.tell(AudioChunk(FRAME * 50, True, "i0", "t0"), 0.0)  # a full second: all that the carrier may have
+    assert isinstance(mark, Mark)
+    leg.tell(TurnEnded("t0", "completed"), 0.0)
+    leg.tell(UserSpeechStopped(), 0.1)
+    leg.tell(TurnStarted("t1"), 0.15)
+    assert leg.tell(AudioChunk(FRAME * 45, False, "i1", "t1"), 0.15) == [], "it waits"
+    assert leg.call.stats.turn_latencies == [], "and nobody has heard of it yet"
+    assert Play(FRAME * 45) in leg.tell(MarkPlayed(mark.name), 1.0)
+    for number in range(1, 5):
+        assert leg.tell(AudioChunk(FRAME, False, "i1", "t1"), 1.0 + number / 50) == [Play(FRAME)]
+    assert leg.call.stats.turn_latencies == [pytest.approx(0.9, abs=0.021)], "with the next frame at the latest"
+    assert leg.passed >= 3, "the others took the short way"
+    leg.tell(UserSpeechStarted(), 3.0)
+    leg.tell(UserSpeechStopped(), 3.25)
+    leg.tell(TurnStarted("t2"), 3.25)
+    leg.tell(AudioChunk(FRAME, False, "i2", "t2"), 3.5)
+    assert leg.call.stats.turn_latencies[1:] == [0.25], "and the next answer has its own"
 
 
 def test_the_agents_audio_and_the_callers_pass_without_a_word_to_the_call() -> None:
