@@ -149,10 +149,10 @@ class Conducted:
         return [*of_openai(self.primary, self.source), *of_gemini(self.second)]
 
     async def heard(self, ending: bytes, count: int, server: Recorded) -> None:
-        """So many turns of a provider are over, and the carrier has all of the last one, too."""
+        """So many turns of a provider are over, and the carrier has all of the last one, with its mark."""
         await server.until(lambda _: sum(ending in message for message in server.record.sent) >= count)
         size = sum(map(len, self.said()))
-        await self.stream.until(lambda: len(self.stream.audio) >= size)
+        await self.stream.until(lambda: self.stream.got[-1]["event"] == "mark" and len(self.stream.audio) >= size)
 
     def words_heard(self) -> list[int]:
         sessions: list[tuple[Recorded, AudioFormat]] = [(one, self.source) for one in self.primary.sessions[:1]]
