@@ -21,6 +21,8 @@ LONGEST_SPEECH_MS: Final = 30_000.0
 """Replies wait while the caller speaks, but not for a sound that never ends."""
 REPLY_DUE_MS: Final = 1_000.0
 """After the caller's turn the provider starts its own reply; one of ours waits that long for it."""
+REFUSED_MS: Final = 500.0
+"""A request that was refused is made once more, after so long: the reason may have been of that moment."""
 _TRIES: Final = 2
 _REMEMBERED: Final = 16
 
@@ -80,13 +82,24 @@ class ResponseArbiter:
     # What is wanted
 
     def say(self, purpose: Purpose, body: Mapping[str, Any], item: Mapping[str, Any] | None = None) -> None:
-        """Speak unprompted; goes before replies. A later one for the same purpose replaces one still waiting."""
+        """Speak unprompted; goes before replies. A later one for the same purpose replaces one still waiting.
+
+        Where something is being said or about to be, there is nothing to take up again.
+        """
+        if purpose is Purpose.RESUME and self._speaks:
+            return
         self._says = [request for request in self._says if request.purpose is not purpose]
         if purpose is Purpose.GOODBYE:
             # Nothing is to be said after the farewell, so nothing older may wait for its turn behind it.
             self._says.clear()
             self._reply = None
         self._says.append(Request(purpose, body, item))
+
+    @property
+    def _speaks(self) -> bool:
+        """A response is under way, or as good as asked for."""
+        asked = self._asked is not None and not self._asked.cancelled
+        return bool(self.active) or asked or self._reply is not None
 
     def reply(self, item_id: str) -> None:
         """Reply to the conversation, of which `item_id` is to be part."""
@@ -173,7 +186,7 @@ class ResponseArbiter:
             self._again(self._current)
 
     def refused(self, event_id: str, now: float, *, response_active: bool) -> None:
-        """An error event that names our request, or nothing at all."""
+        """An error event that names our request, or nothing at all. What names nothing may mean something else."""
         asked = self._asked
         if asked is None and response_active and self._adopted is not None and event_id in ("", self._adopted.id):
             asked, self._current = self._adopted, Request(tries=1, replies_to={self.active: False})
@@ -184,6 +197,9 @@ class ResponseArbiter:
             # It is no fault of the request: it waits for the end of a response, known to us or not.
             self._blocked_until = 0.0 if self.active else now + ANSWER_WITHIN_MS
             asked.tries -= 1
+            self._again(asked)
+        elif event_id:
+            self._blocked_until = now + REFUSED_MS
             self._again(asked)
 
     def idle(self) -> None:

@@ -62,6 +62,15 @@ def test_errors_that_the_session_survives(code: str | None, message: str) -> Non
     play >> Say(Purpose.GREETING) << CREATE
 
 
+def test_a_greeting_that_is_refused_is_asked_for_once_more() -> None:
+    play = Play()
+    play >> Say(Purpose.GREETING)
+    (request,) = play.take()
+    play >> failure("server_error", "server_error", event_id=request["event_id"]) << ProviderWarning
+    play.listen(400).silence()
+    play.listen(200) << CREATE
+
+
 @pytest.mark.parametrize(
     ("code", "type_", "kind", "exhausted"),
     [

@@ -10,6 +10,7 @@ from tandem_providers.commands import Purpose
 from tandem_providers.responses import (
     ANSWER_WITHIN_MS,
     LONGEST_SPEECH_MS,
+    REFUSED_MS,
     REPLY_DUE_MS,
     Request,
     ResponseArbiter,
@@ -170,13 +171,52 @@ def test_a_refused_reply_joins_the_one_that_has_come_to_wait_since() -> None:
     assert set(taken(made).replies_to) == {"a", "b"}
 
 
-def test_refused_for_another_reason_is_not_tried_again() -> None:
+def test_refused_for_another_reason_is_tried_once_more_after_a_moment() -> None:
     made = arbiter()
     made.say(GREETING, {})
-    made.refused(taken(made).id, 0, response_active=False)
-    assert made.take(0) is None
+    made.refused(taken(made).id, 100, response_active=False)
+    assert made.take(100) is None
+    assert made.deadline == 100 + REFUSED_MS
+    again = taken(made, 100 + REFUSED_MS)
+    assert again.purpose is GREETING
+    made.refused(again.id, 1000, response_active=False)
+    assert made.take(10_000) is None
     made.reply("item_1")
-    assert made.take(0) is not None
+    assert made.take(10_000) is not None
+
+
+def test_an_error_that_names_nothing_lets_go_of_the_request_but_asks_for_nothing_twice() -> None:
+    made = arbiter()
+    made.say(GREETING, {})
+    taken(made)
+    made.refused("", 0, response_active=False)
+    assert made.take(10_000) is None
+    made.reply("item_1")
+    assert made.take(10_000) is not None
+
+
+def test_what_is_being_said_anyway_is_not_taken_up_again() -> None:
+    """A reply that failed is asked for again here, and the application asks for it, too: one answer will do."""
+    made = arbiter()
+    made.created("resp_1", "")
+    made.done("resp_1", retry_at=0)
+    reply = taken(made)
+    made.say(Purpose.RESUME, {})
+    made.created("resp_2", reply.id)
+    made.say(Purpose.RESUME, {})
+    made.done("resp_2")
+    assert made.take(10_000) is None
+    made.say(Purpose.RESUME, {})
+    assert taken(made, 10_000).purpose is Purpose.RESUME
+
+
+def test_a_request_that_nobody_wants_any_more_is_no_answer() -> None:
+    made = arbiter()
+    made.reply("item_1")
+    taken(made)
+    made.cancel(0)
+    made.say(Purpose.RESUME, {})
+    assert made.waiting
 
 
 def test_errors_about_other_things_release_nothing() -> None:
