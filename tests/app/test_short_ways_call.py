@@ -152,7 +152,7 @@ class Conducted:
         """So many turns of a provider are over, and the carrier has all of the last one, with its mark."""
         await server.until(lambda _: sum(ending in message for message in server.record.sent) >= count)
         size = sum(map(len, self.said()))
-        await self.stream.until(lambda: self.stream.got[-1]["event"] == "mark" and len(self.stream.audio) >= size)
+        await self.stream.until(lambda: len(self.stream.audio) >= size and self.stream.got[-1]["event"] == "mark")
 
     def words_heard(self) -> list[int]:
         sessions: list[tuple[Recorded, AudioFormat]] = [(one, self.source) for one in self.primary.sessions[:1]]
