@@ -9,7 +9,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from tandem import calling
-from tandem.settings import Settings, is_local
+from tandem.origins import is_local
+from tandem.settings import Settings
 from tandem.simulators import plivo, telnyx, twilio
 from tandem.simulators.plan import CallPlan, CallReport, OnEvent
 from tandem.simulators.telnyx_http import DEMO_SEED

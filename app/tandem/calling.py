@@ -13,13 +13,16 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tandem.origins import is_local
 from tandem.screen import Screen
-from tandem.settings import TwilioAccount, is_local
+from tandem.settings import TwilioAccount
 from tandem.simulators.phone import BargeIn, Turn, When, WhenQuiet
 from tandem.simulators.plan import CallEvent, CallReport
 
 VOICE_PATH: Final = "/twilio/voice"
 REFUSED: Final = (403, 404)
+UNSERVED: Final = ("providers_failed", "provider_lost", "internal_error")
+"""Results of calls whose caller heard an apology at best, though to the carrier they look like any other."""
 
 _SHOWN: Final[Mapping[str, tuple[str, str, str]]] = {
     "dialling": ("carrier", "dials {}", "dim"),
@@ -92,8 +95,8 @@ def show_event(screen: Screen, event: CallEvent) -> None:
 def show_report(screen: Screen, report: CallReport) -> None:
     """What was measured."""
     rows = [
-        ["webhook to TwiML", _ms(report.webhook_ms)],
-        ["TwiML to open media stream", _ms(report.upgrade_ms)],
+        ["webhook to answer", _ms(report.webhook_ms)],
+        ["answer to open media stream", _ms(report.upgrade_ms)],
         ["stream start to first audible sample", _ms(report.first_audio_ms)],
         ["caller stops to agent audible", _spread(answer.latency_ms for answer in report.answers)],
         ["caller interrupts to clear", _spread(each.latency_ms for each in report.interruptions if each.latency_ms)],
@@ -129,6 +132,14 @@ async def fetch_record(origin: str, call_id: str, api_token: str) -> Mapping[str
         return f"no transcript: the server answered {answer.status_code}"
     record = answer.json()
     return record if isinstance(record, dict) else "no transcript: the server answered something else"
+
+
+def unserved(record: Mapping[str, Any]) -> str:
+    """Why nobody spoke with the caller, as the server has it; empty when somebody did."""
+    result, error = str(record.get("result")), record.get("provider_error")
+    if result not in UNSERVED:
+        return ""
+    return f"{result}: {error}" if error else result
 
 
 def signing_origins(origin: str, public_url: str) -> list[str]:

@@ -24,10 +24,11 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatu
 from tandem.carriers.twilio_webhook import signature
 from tandem.check_carriers import carriers
 from tandem.finding import Finding
+from tandem.origins import is_local
 from tandem.providers_from_env import Choice
 from tandem.routing import normal
 from tandem.screen import Screen
-from tandem.settings import Settings, TwilioAccount, is_local
+from tandem.settings import Settings, TwilioAccount
 from tandem.voices import build, process_config
 from tandem_codecs.format import MULAW_8K
 from tandem_providers.errors import (
@@ -72,11 +73,10 @@ def configuration(settings: Settings) -> list[Finding]:
     names = ", ".join(choice.name for choice in settings.choices)
     findings = [Finding("ok", "configuration", f"valid; providers: {names}")]
     findings += [Finding("warning", "configuration", warning) for warning in settings.warnings]
-    others = settings.telnyx or settings.plivo
-    if settings.twilio is None and others is None:
+    if not settings.carriers:
         fix = "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or the like of another carrier"
         findings.append(Finding("warning", "carrier", "none is configured; no call can come in", fix))
-    elif settings.twilio is not None and settings.twilio.demo and others is None:
+    elif settings.demo:
         findings.append(
             Finding("ok", "carrier", "the public demo account (no keys are set): only `tandem call` gets in")
         )
@@ -138,22 +138,22 @@ async def public_url(settings: Settings) -> list[Finding]:
     """Can the world find this server at `PUBLIC_URL`, and is it one of ours that answers there?"""
     origin, what = settings.origin, "public URL"
     findings: list[Finding] = []
-    demo = settings.twilio is None or settings.twilio.demo
+    untried = settings.demo or not settings.carriers
     if is_local(origin):
         fix = "set PUBLIC_URL to the https address that your proxy or tunnel gives you"
-        findings.append(Finding("warning" if demo else "wrong", what, f"{origin} is this machine only", fix))
+        findings.append(Finding("warning" if untried else "wrong", what, f"{origin} is this machine only", fix))
     else:
         findings.append(await _dns(origin))
         if findings[0].verdict == "wrong":
             return findings
-    answer = await _healthz(origin)
+    answer = await _healthz(origin, settings.carriers)
     if answer.verdict == "ok":
         findings += [answer, await _upgrade(origin)]
         if settings.twilio is not None:
             findings.append(await _signed(settings.twilio, origin))
     else:
         # Who has set nothing up yet need not have a server running.
-        findings.append(replace(answer, verdict="warning") if demo and is_local(origin) else answer)
+        findings.append(replace(answer, verdict="warning") if untried and is_local(origin) else answer)
     return findings
 
 
@@ -170,7 +170,7 @@ async def _dns(origin: str) -> Finding:
     return Finding("ok", "DNS", f"{host} is {', '.join(addresses)}")
 
 
-async def _healthz(origin: str) -> Finding:
+async def _healthz(origin: str, carriers: Iterable[str] = ()) -> Finding:
     what = "server"
     try:
         async with _http(origin) as http:
@@ -191,8 +191,11 @@ async def _healthz(origin: str) -> Finding:
             "set PUBLIC_URL to where it leads; webhooks are not redirected",
         )
     if answer.status_code != 200 or not _is_ours(answer):
-        fix = "let the proxy pass everything on unchanged"
+        fix = "let the proxy pass /healthz and the carriers' paths on, unchanged"
         return Finding("wrong", what, f"something else answers at {origin} ({answer.status_code})", fix)
+    if missing := [name.capitalize() for name in carriers if name not in answer.json().get("carriers", ())]:
+        found = f"the Tandem that answers at {origin} has no keys of {' and '.join(missing)}"
+        return Finding("wrong", what, found, "restart it with this configuration")
     return Finding("ok", what, f"a Tandem answers at {origin}")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from tandem.finding import Finding
 from tandem.logs import Private
+from tandem.origins import is_local
 from tandem.rest.plivo import Application as PlivoApplication
 from tandem.rest.plivo import Number as PlivoNumber
 from tandem.rest.plivo import PlivoApi
@@ -21,7 +22,7 @@ from tandem.rest.telnyx import Application, TelnyxApi
 from tandem.rest.telnyx import Number as TelnyxNumber
 from tandem.rest.twilio import Number, TwilioApi
 from tandem.routing import normal
-from tandem.settings import Settings, is_local
+from tandem.settings import Settings
 from tandem.tolls import is_number
 
 MOST_APPLICATIONS = 25
@@ -302,7 +303,7 @@ def _led(carrier: str, where: str, url: str, wish: Wish, listed: Sequence[str], 
     """How many numbers lead here; and those that were asked about and are of another account."""
     what = f"{carrier} numbers"
     missing = wish.numbers - {normal(each) for each in listed}
-    here = [str(Private(each)) for each, lead in zip(listed, leads, strict=True) if lead]
+    here = [str(Private(normal(each))) for each, lead in zip(listed, leads, strict=True) if lead]
     findings: list[Finding] = []
     if here:
         findings.append(Finding("ok", what, f"{len(here)} of {len(listed)} lead here: {', '.join(here[:_SHOWN])}"))

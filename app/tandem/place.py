@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from tandem import calling
 from tandem.callers import CALLERS, AddressTaken, Caller
+from tandem.origins import origin_of
 from tandem.screen import Screen
-from tandem.settings import Settings, origin_of
+from tandem.settings import Settings
 from tandem.simulators.phone import Turn
 from tandem.simulators.plan import CallPlan, CallReport
 from tandem_codecs.format import MULAW_8K
@@ -81,17 +82,18 @@ async def place(screen: Screen, settings: Settings, wish: Wish) -> int:
     if calling.was_refused(report):
         screen.problem(wish.caller.why_refused)
         return 1
+    wrong = "" if report.went_well else str(report.result)
     if report.result == "completed":
         record = await calling.fetch_record(wish.origin, report.call_sid, settings.api_token.get_secret_value())
         if isinstance(record, str):
             screen.say(record, "yellow")
         else:
             calling.show_transcript(screen, record)
+            wrong = wrong or calling.unserved(record)
     if report.recording is not None:
         screen.say(f"recorded in {report.recording} (caller left, agent right)")
-    verdict = "the call went well" if report.went_well else f"the call did not go well ({report.result})"
-    screen.say(verdict, "green" if report.went_well else "red")
-    return 0 if report.went_well else 1
+    screen.say(f"the call did not go well ({wrong})" if wrong else "the call went well", "red" if wrong else "green")
+    return 1 if wrong else 0
 
 
 async def _call(screen: Screen, settings: Settings, wish: Wish) -> CallReport:

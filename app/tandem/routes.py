@@ -12,9 +12,9 @@ router = APIRouter()
 
 
 @router.get("/healthz", tags=["operation"])
-async def healthz() -> dict[str, str]:
-    """The process is alive and its event loop turns."""
-    return {"status": "ok", "service": "tandem"}
+async def healthz(request: Request) -> dict[str, str | tuple[str, ...]]:
+    """The process is alive and its event loop turns; and whose calls it takes."""
+    return {"status": "ok", "service": "tandem", "carriers": request.app.state.settings.carriers}
 
 
 @router.get("/readyz", tags=["operation"])
@@ -23,10 +23,9 @@ async def readyz(request: Request, board: Board) -> JSONResponse:
     settings = request.app.state.settings
     refusal = board.refuse()
     notes = [*settings.warnings]
-    others = settings.telnyx or settings.plivo
-    if settings.twilio is None and others is None:
+    if not settings.carriers:
         notes.append("no carrier is configured: set the variables of one, such as TWILIO_ACCOUNT_SID and its token")
-    elif settings.twilio is not None and settings.twilio.demo and others is None:
+    elif settings.demo:
         notes.append("no keys are set: the embedded echo answers, and only calls signed by the demo account")
     return JSONResponse(
         {

@@ -27,6 +27,7 @@ from tandem.carriers.telnyx_webhook import public_key
 from tandem.carriers.twilio_webhook import shared_keys
 from tandem.cast import check_tools, fit_agents, providers_of, read_routes
 from tandem.guests import networks
+from tandem.origins import is_local, origin_of
 from tandem.providers_from_env import (
     Choice,
     choose,
@@ -312,9 +313,19 @@ class Settings(BaseModel):
                 self.twilio_api_url,
                 shared_keys(self.twilio_shared_keys.get_secret_value()),
             )
-        if embedded_only(self._choices):
+        if embedded_only(self._choices) and not (self.telnyx_public_key or self.plivo_auth_id):
             return TwilioAccount(DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, self.twilio_api_url, demo=True)
         return None
+
+    @property
+    def carriers(self) -> tuple[str, ...]:
+        """Whose routes are there."""
+        return tuple(name for name in ("twilio", "telnyx", "plivo") if getattr(self, name) is not None)
+
+    @property
+    def demo(self) -> bool:
+        """Nobody has an account here: only who signs with the well-known one is let in."""
+        return self.twilio is not None and self.twilio.demo
 
     @property
     def telnyx(self) -> TelnyxAccount | None:
@@ -416,40 +427,6 @@ class Settings(BaseModel):
         if not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError("has characters that can't travel in a header; use letters, digits and punctuation")
         return value
-
-
-def origin_of(text: str) -> str:
-    """Scheme, host and port, in the form that is compared.
-
-    Raises:
-        ValueError: it is something else; the message says what to write.
-    """
-    if "://" not in text:
-        raise ValueError(f"start it with https://, as in https://{text.split('/')[0]}")
-    parts = urlsplit(text)
-    try:
-        port = parts.port
-    except ValueError:
-        raise ValueError("the port is not a number up to 65535") from None
-    host = parts.hostname or ""
-    if parts.scheme in ("ws", "wss"):
-        raise ValueError("use http:// or https://; the WebSocket's address is derived from it")
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("use http:// or https://")
-    if not host or parts.username is not None:
-        raise ValueError("write scheme and host only, as in https://voice.example.com")
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("write scheme and host only, without a path: the carriers' paths are appended")
-    if "_" in host:
-        raise ValueError("a host name with an underscore is refused by carriers and certificates")
-    shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}" + (f":{port}" if port is not None else "")
-
-
-def is_local(origin: str) -> bool:
-    """Only this machine can reach it."""
-    host = urlsplit(origin).hostname or ""
-    return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
 
 
 def load(
@@ -587,7 +564,7 @@ def announce(settings: Settings) -> None:
     """Say at start what an operator must know. The generated API token is told here, and only here."""
     for warning in settings.warnings:
         log.warning("check the configuration", problem=warning)
-    if settings.twilio is not None and settings.twilio.demo:
+    if settings.demo:
         log.warning("no keys are set: requests signed with the public demo account reach the embedded provider")
     if settings.api_token_is_ours:
         # Not a log line: logs are kept and shipped, and this is a password.

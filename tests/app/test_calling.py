@@ -47,10 +47,17 @@ def test_the_report_names_median_and_worst() -> None:
     )
     calling.show_report(Screen(out), report)
     text = out.getvalue()
-    assert "webhook to TwiML\t4 ms" in text
-    assert "TwiML to open media stream\t-" in text
+    assert "webhook to answer\t4 ms" in text
+    assert "answer to open media stream\t-" in text
     assert "caller stops to agent audible\t700 ms median, 900 ms worst of 3" in text
     assert "caller interrupts to clear\t81 ms" in text
+
+
+def test_a_caller_who_heard_an_apology_was_not_served() -> None:
+    assert calling.unserved({"result": "caller_hung_up", "provider_error": "was lost, and another took over"}) == ""
+    assert calling.unserved({"result": "providers_failed", "provider_error": "no key"}) == "providers_failed: no key"
+    assert calling.unserved({"result": "internal_error"}) == "internal_error"
+    assert calling.unserved({}) == ""
 
 
 def test_the_transcript_says_who_and_what() -> None:

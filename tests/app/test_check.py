@@ -87,6 +87,16 @@ async def test_what_answers_at_the_public_url_must_be_ours() -> None:
         assert "nothing answers" in (await check._healthz(f"http://127.0.0.1:{port}")).found
 
 
+async def test_a_server_that_was_started_before_a_carriers_keys_were_set_is_found() -> None:
+    keys = {"PLIVO_AUTH_ID": "MA" + "A" * 18, "PLIVO_AUTH_TOKEN": "t0ken"}
+    answer = {"status": "ok", "service": "tandem", "carriers": ["twilio"]}
+    async with web({"/healthz": (200, answer)}) as origin:
+        findings = await check.public_url(settings(PUBLIC_URL=origin, **keys))
+    local, server = findings
+    assert (local.verdict, "this machine only" in local.found) == ("wrong", True)
+    assert (server.verdict, "has no keys of Plivo" in server.found, "restart" in server.fix) == ("wrong", True, True)
+
+
 async def test_a_proxy_that_swallows_upgrades_is_found() -> None:
     async with web({}) as origin:
         finding = await check._upgrade(origin)

@@ -296,7 +296,7 @@ async def test_a_plivo_application_is_set_when_its_number_is_named() -> None:
         assert application["answer_url"] == application["fallback_answer_url"] == f"{ORIGIN}/plivo/voice"
         assert application["hangup_url"] == f"{ORIGIN}/plivo/status"
         findings = await carriers(found)
-        assert said(findings, "1 of 2 lead here").verdict == "ok"
+        assert said(findings, "1 of 2 lead here: +15").verdict == "ok"
 
 
 async def test_what_is_wrong_with_a_plivo_number_is_said() -> None:

@@ -18,10 +18,10 @@ from tandem_codecs.wav import StereoWriter, read_wav
 SID = "AC" + "1a" * 16
 
 
-def call(child: demo.Child, url: str, **env: str) -> tuple[int, str]:
+def call(child: demo.Child, url: str, seconds: str = "1", **env: str) -> tuple[int, str]:
     settings = load(env, None)
     out = io.StringIO()
-    wish = Wish.of(settings, url, None, None, 1.0)
+    wish = Wish.of(settings, url, None, None, float(seconds))
 
     async def ring() -> int:
         await child.ready()
@@ -79,3 +79,17 @@ def test_a_file_is_played_and_the_call_recorded(tmp_path: Path) -> None:
 def test_the_default_is_the_server_of_this_configuration() -> None:
     wish = Wish.of(load({"PORT": "8123", "HOST": "0.0.0.0"}, None), "", None, None, 1.0)  # noqa: S104  # read only
     assert (wish.origin, wish.path) == ("http://localhost:8123", "/twilio/voice")
+
+
+def test_a_call_in_which_nobody_answered_did_not_go_well(tmp_path: Path) -> None:
+    account = {"TWILIO_ACCOUNT_SID": SID, "TWILIO_AUTH_TOKEN": "planted"}
+    with demo.reserved_port() as nobody:
+        nowhere = {
+            "PROVIDERS": "openai",
+            "OPENAI_API_KEY": "planted-key",
+            "OPENAI_REALTIME_URL": f"ws://127.0.0.1:{nobody}/v1/realtime",
+        }
+        with demo.server(tmp_path, "the-token", **account, **nowhere) as child:
+            status, text = call(child, child.origin, seconds="30", API_TOKEN="the-token", **account)
+    assert status == 1
+    assert "the call did not go well (providers_failed: no provider took the session" in text

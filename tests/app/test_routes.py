@@ -13,6 +13,7 @@ async def test_healthz_says_that_the_process_is_alive() -> None:
     async with tandem() as server:
         answer = await server.http.get("/healthz")
         assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+        assert answer.json()["carriers"] == ["twilio"]
         server.board.draining = True
         assert (await server.http.get("/healthz")).status_code == 200, "who drains is alive"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tandem.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Settings, SettingsError, load, origin_of
+from tandem.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Settings, SettingsError, load
+from tandem.simulators.telnyx_http import DEMO_SEED, public_key
 from tandem_providers.options import option_infos
 from tandem_providers.table import KINDS, ProviderKind
 
@@ -190,7 +191,6 @@ def test_a_bad_list_of_providers_is_refused(value: str, said: str) -> None:
     ],
 )
 def test_public_url_is_an_origin(given: str, origin: str) -> None:
-    assert origin_of(given) == origin
     assert settings({"PUBLIC_URL": given}).origin == origin
 
 
@@ -250,6 +250,17 @@ def test_without_any_key_the_demo_account_is_accepted() -> None:
 def test_with_a_paid_provider_and_no_account_nobody_is_accepted() -> None:
     assert settings({"OPENAI_API_KEY": "sk-1"}).twilio is None
     assert settings({"OPENAI_API_KEY": "sk-1", "PROVIDERS": "openai,echo"}).twilio is None
+
+
+@pytest.mark.parametrize("carrier", ["telnyx", "plivo"])
+def test_an_account_with_any_carrier_shuts_the_demo_one_out(carrier: str) -> None:
+    key = public_key(DEMO_SEED)
+    accounts = {
+        "telnyx": {"TELNYX_API_KEY": "KEY1", "TELNYX_PUBLIC_KEY": key},
+        "plivo": {"PLIVO_AUTH_ID": "MA" + "A" * 18, "PLIVO_AUTH_TOKEN": "t0ken"},
+    }
+    found = settings(accounts[carrier])
+    assert (found.twilio, found.carriers, found.demo) == (None, (carrier,), False)
 
 
 def test_an_account_replaces_the_demo_one() -> None:
