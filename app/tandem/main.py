@@ -82,10 +82,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
 
 def create_app(with_settings: settings.Settings | None = None) -> FastAPI:
     """A server with these settings, or with those of the environment, read when it starts."""
-    made = FastAPI(title="Tandem", version=__version__, lifespan=_lifespan)
+    made = FastAPI(title="Tandem", version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None)
     made.state.settings = with_settings
     made.add_middleware(BodyLimit)
     made.include_router(routes.router)
+    made.add_api_route("/docs", routes.docs, include_in_schema=False)
     made.include_router(calls)
     made.include_router(twilio_routes.router)
     made.include_router(telnyx_routes.router)

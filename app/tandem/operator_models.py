@@ -49,7 +49,7 @@ class PlaceCall(_Strict):
     )
     instructions: str | None = Field(None, max_length=LONGEST_INSTRUCTIONS, description="What the agent is told.")
     greeting: str | None = Field(None, max_length=LONGEST_TEXT, description="The agent's first words.")
-    voice: str | None = Field(None, max_length=200)
+    voice: str | None = Field(None, max_length=200, description="The agent's voice, as its provider calls it.")
     ring_seconds: Ring = 30
     machine: Literal["hang_up", "leave_message", "continue"] | None = Field(
         None,

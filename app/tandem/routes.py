@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from tandem import metrics
+from tandem import docs_page, metrics
 from tandem.operator_routes import Board
 
 router = APIRouter()
@@ -44,3 +44,8 @@ async def readyz(request: Request, board: Board) -> JSONResponse:
 async def metrics_text(request: Request) -> Response:
     """Prometheus text."""
     return Response(request.app.state.metrics.render(), media_type=metrics.CONTENT_TYPE)
+
+
+async def docs(request: Request) -> HTMLResponse:
+    """What there is to ask for."""
+    return HTMLResponse(docs_page.page(request.app.openapi()))
