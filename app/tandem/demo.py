@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -54,8 +55,20 @@ def run(screen: Screen, out: Path) -> int:
             return 1
     screen.say(f"The call went well. Listen to it: {out} (caller left, agent right)", "green")
     screen.say("Next: put OPENAI_API_KEY, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and PUBLIC_URL into .env, run")
-    screen.say(f"  tandem check && tandem serve   and let your number's voice URL be PUBLIC_URL{calling.VOICE_PATH}")
+    command = _command()
+    screen.say(
+        f"  {command} check && {command} serve   and let your number's voice URL be PUBLIC_URL{calling.VOICE_PATH}"
+    )
     return 0
+
+
+def _command() -> str:
+    """What to type, here, for `tandem`: it may be in an environment that is not the shell's."""
+    ours = Path(sys.executable).with_name("tandem")
+    known = shutil.which("tandem")
+    if known is not None and (not ours.exists() or Path(known).samefile(ours)):
+        return "tandem"
+    return str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours)
 
 
 async def _hold(screen: Screen, child: Child, token: str, voice: calling.Voice, out: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 import wave
 from dataclasses import replace
 from pathlib import Path
@@ -91,3 +92,16 @@ def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path: Path
         with pytest.raises(demo.DemoError, match="ended with status 2"):
             asyncio.run(child.ready())
         assert "LOG_LEVEL: 'loud'" in child.last_words()
+
+
+def test_the_command_to_go_on_with_can_be_typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "tandem").touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert demo._command() == str(folder / "tandem")
+    monkeypatch.chdir(tmp_path)
+    assert demo._command() == ".venv/bin/tandem"
+    monkeypatch.setenv("PATH", str(folder))
+    assert demo._command() == "tandem"
