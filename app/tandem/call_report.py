@@ -43,6 +43,7 @@ def tell(
         "call ended",
         result=reason,
         carrier=carrier,
+        session=identity.session,
         direction="outbound" if identity.outbound else "inbound",
         agent=agent,
         caller=logs.Private(identity.caller),

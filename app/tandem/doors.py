@@ -70,7 +70,14 @@ async def take_in(
     settings: Settings = app.state.settings
     session = new_session(settings, carrier, agent)
     identity = Identity(session, call.call_id, call.account_id, call.caller, call.called)
-    log.info("call", call_id=call.call_id, carrier=carrier.name, caller=logs.Private(call.caller), agent=agent.name)
+    log.info(
+        "call taken",
+        call_id=call.call_id,
+        carrier=carrier.name,
+        caller=logs.Private(call.caller),
+        called=logs.Private(call.called),
+        agent=agent.name,
+    )
     accepts = partial(_is_call, identity=identity)
     return board.open(carrier, identity, accepts, api or api_of(app, carrier), agent=agent)
 
@@ -118,7 +125,7 @@ async def let_in(websocket: WebSocket, carrier: CarrierKind, account_id: str, to
 async def turn_away(websocket: WebSocket, why: str) -> None:
     """Refuse a media socket before the upgrade: the carrier sees HTTP 403."""
     websocket.app.state.metrics.tokens_refused.labels(why).inc()
-    log.warning("media socket refused", reason=why)
+    log.warning("media socket refused", carrier=websocket.url.path.split("/")[1], reason=why)
     await websocket.close(1008)
 
 
