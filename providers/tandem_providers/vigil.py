@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from tandem_providers.commands import Command, CommitTurn, ToolResult
+from tandem_providers.commands import CancelResponse, Command, CommitTurn, Purpose, Say, ToolResult
 from tandem_providers.config import ProcessConfig
 from tandem_providers.events import (
     AudioChunk,
@@ -38,16 +38,20 @@ HEEDED: Final = frozenset(
     }
 )
 
+_INTO_SILENCE: Final = frozenset({Purpose.GREETING, Purpose.STILL_THERE, Purpose.RESUME})
+"""What the agent is asked to say while nobody speaks: there is no reason to wait with it."""
+
 
 class Vigil:
     """Watches over one session after the other; `give_up` is told why, at most once for each.
 
-    Two things are watched: that an answer comes once the caller has finished, a function has answered, or a turn has
-    begun; and, for a voice without turns, that anything comes at all. Whatever only says that something was received
+    Two things are watched: that an answer comes once the caller has finished, a function has answered, the agent was
+    asked to break a silence, or a turn has begun; and, for a voice without turns, that anything comes at all. Whatever only says that something was received
     is no answer. While a function is at work nothing is expected.
     """
 
     __slots__ = (
+        "_asked",
         "_at_work",
         "_flow_timer",
         "_give_up",
@@ -71,6 +75,8 @@ class Vigil:
         """To be set whenever anything comes."""
         self.paused = False
         """Nothing is read from the provider: that nothing comes is no wonder."""
+        self._asked = False
+        """What is expected is what the agent was asked to say."""
         self._give_up = give_up
         self._timer: asyncio.TimerHandle | None = None
         self._flow_timer: asyncio.TimerHandle | None = None
@@ -119,6 +125,13 @@ class Vigil:
         """A command goes to the provider."""
         if isinstance(command, CommitTurn) and not can.hears_turns:
             self._expect(due=True)
+        elif isinstance(command, Say):
+            if command.purpose in _INTO_SILENCE and not self.waits and can.turn_model != "duplex":
+                self._expect(due=False)
+                self._asked = self.waits
+        elif isinstance(command, CancelResponse):
+            if self._asked:
+                self._rest()
         elif isinstance(command, ToolResult):
             self._at_work.pop(command.call_id, None)
             self._expect(due=self.due)
@@ -132,14 +145,16 @@ class Vigil:
         self.waits = due or self._timer is not None
 
     def _rest(self) -> None:
-        self.due = self.waits = False
+        self.due = self.waits = self._asked = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _no_answer(self) -> None:
         if self.paused:
+            asked = self._asked
             self._expect(due=self.due)
+            self._asked = asked
             return
         self._rest()
         self._give_up(f"said nothing for {self.seconds:g} s when it was its turn")

@@ -206,6 +206,17 @@ async def test_r06_a_provider_that_does_not_answer_is_taken_for_dead() -> None:
         assert codes(second.session.heard) == [1]
 
 
+async def test_r06_one_that_does_not_greet_is_followed_by_one_that_does() -> None:
+    """A model that hangs once its session stands says nothing of any caller, either."""
+    first, second = FakeProvider("first", MULAW_8K, results=[None, BROKEN]), FakeProvider("second", MULAW_8K)
+    async with talk(Client(first, second, answer_seconds=0.05)) as (session, events):
+        session.send(Say(Purpose.GREETING))
+        session.send_audio(frame(1))
+        await events.until(SessionReady, 2)
+        assert events.of(ProviderLost)[0].error.code == "silent"
+        assert second.session.told == [Say(Purpose.GREETING), frame(1)]
+
+
 @pytest.mark.parametrize("sign", [Transcript("hm", False, True, "u"), ItemAdded("u", None, True), TurnStarted("t")])
 async def test_r06_that_it_was_heard_is_no_answer(sign: Event) -> None:
     provider = FakeProvider("first", MULAW_8K)

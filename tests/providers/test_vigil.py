@@ -9,7 +9,7 @@ import pytest
 from fakes import capabilities
 
 from tandem_codecs.format import MULAW_8K
-from tandem_providers.commands import CancelResponse, Command, CommitTurn, ToolResult
+from tandem_providers.commands import CancelResponse, Command, CommitTurn, Purpose, Say, ToolResult
 from tandem_providers.config import FunctionDeclaration, ProcessConfig
 from tandem_providers.events import (
     AudioChunk,
@@ -66,6 +66,10 @@ async def test_an_answer(answer: Event) -> None:
         (CALL, TurnEnded("t", "completed", awaiting_tools=True), ToolResult("c", "{}")),
         (CALL, ToolCallCancelled("c"), UserSpeechStopped()),
         (CALL, TurnEnded("t", "completed"), UserSpeechStopped()),
+        (Say(Purpose.GREETING),),
+        (Say(Purpose.STILL_THERE),),
+        (Say(Purpose.RESUME),),
+        (UserSpeechStopped(), Say(Purpose.RESUME), CancelResponse()),
     ],
 )
 async def test_no_answer(steps: tuple[Event | Command, ...]) -> None:
@@ -82,6 +86,21 @@ async def test_no_answer(steps: tuple[Event | Command, ...]) -> None:
     ],
 )
 async def test_while_a_function_is_at_work_nothing_is_expected(steps: tuple[Event | Command, ...]) -> None:
+    assert not await given_up(*steps)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (Say(Purpose.GREETING), TurnStarted("t"), AudioChunk(b"x")),
+        (Say(Purpose.GREETING), UserSpeechStarted()),
+        (Say(Purpose.STILL_THERE), CancelResponse()),
+        (Say(Purpose.MESSAGE, "one moment"),),
+        (Say(Purpose.GOODBYE),),
+        (CALL, Say(Purpose.STILL_THERE)),
+    ],
+)
+async def test_who_is_asked_to_speak_owes_it_while_nobody_else_does(steps: tuple[Event | Command, ...]) -> None:
     assert not await given_up(*steps)
 
 
