@@ -46,8 +46,8 @@ class Vigil:
     """Watches over one session after the other; `give_up` is told why, at most once for each.
 
     Two things are watched: that an answer comes once the caller has finished, a function has answered, the agent was
-    asked to break a silence, or a turn has begun; and, for a voice without turns, that anything comes at all. Whatever only says that something was received
-    is no answer. While a function is at work nothing is expected.
+    asked to break a silence, or a turn has begun; and, for a voice without turns, that anything comes at all. Whatever
+    only says that something was received is no answer. While a function is at work nothing is expected.
     """
 
     __slots__ = (
