@@ -245,6 +245,15 @@ def _places(trace: TracebackType | None) -> list[str]:
     return places[::-1][:20]
 
 
+class PathsOnly(logging.Filter):
+    """Requests of a server's access log without their queries: those say who called, in whatever spelling."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
+        return True
+
+
 class QueuedHandler(logging.Handler):
     """Writes lines from a thread of its own, in order; drops and counts them when the reader stalls."""
 
@@ -302,7 +311,10 @@ def setup(settings: Settings, stream: TextIO | None = None) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
+        logger.filters.clear()
         logger.propagate = True
+    if settings.log_redact:
+        logging.getLogger("uvicorn.access").addFilter(PathsOnly())
     # These tell each request or each frame; a call's own lines say what matters.
     for name in ("httpx", "httpcore", "websockets", "asyncio", "picows"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -181,6 +181,19 @@ def test_the_level_is_obeyed_and_chatty_libraries_are_quiet() -> None:
     assert [line["event"] for line in out.lines()] == ["yes"]
 
 
+@pytest.mark.parametrize(("redact", "shown"), [("true", False), ("false", True)])
+def test_an_access_log_has_no_queries(redact: str, shown: bool) -> None:
+    """Plivo writes numbers without a plus, and every carrier says how a caller is called."""
+    Output(LOG_REDACT="true")
+    out = Output(LOG_REDACT=redact)
+    line = ("127.0.0.1:5", "GET", "/plivo/voice?From=491234567&CallerName=Ann+Example", "1.1", 200)
+    logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', *line)
+    (told,) = [each["event"] for each in out.lines()]
+    assert told.startswith('127.0.0.1:5 - "GET /plivo/voice')
+    assert told.endswith('HTTP/1.1" 200')
+    assert ("491234567" in told, "Ann" in told) == (shown, shown)
+
+
 def test_the_console_format_is_for_people() -> None:
     out = Output(LOG_FORMAT="console")
     log.info("call ended", call_id="CA1", reason="hung up", n=3)
