@@ -1,4 +1,4 @@
-"""The doors for operators who watch: health, readiness and metrics."""
+"""The doors for operators who watch: health, readiness and metrics. Whoever only wants the status may send HEAD."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from tandem.operator_routes import Board
 router = APIRouter()
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", tags=["operation"])
 async def healthz(request: Request) -> dict[str, str | tuple[str, ...]]:
     """The process is alive and its event loop turns; and whose calls it takes."""
     return {"status": "ok", "service": "tandem", "carriers": request.app.state.settings.carriers}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", tags=["operation"])
 async def readyz(request: Request, board: Board) -> JSONResponse:
     """Whether a call that came now would be taken; 503 with the reasons when not."""
@@ -40,6 +42,7 @@ async def readyz(request: Request, board: Board) -> JSONResponse:
     )
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", tags=["operation"])
 async def metrics_text(request: Request) -> Response:
     """Prometheus text."""

@@ -18,6 +18,18 @@ async def test_healthz_says_that_the_process_is_alive() -> None:
         assert (await server.http.get("/healthz")).status_code == 200, "who drains is alive"
 
 
+@pytest.mark.parametrize("plain", [False, True])
+async def test_who_only_wants_the_status_sends_head(plain: bool) -> None:
+    async with tandem(plain=plain) as server:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            whole, head = await server.http.get(path), await server.http.head(path)
+            assert (head.status_code, head.content) == (200, b""), path
+            assert head.headers["content-type"] == whole.headers["content-type"], path
+        server.board.draining = True
+        assert (await server.http.head("/readyz")).status_code == 503
+        assert "head" not in (await server.http.get("/openapi.json")).json()["paths"]["/readyz"]
+
+
 async def test_readyz_tells_whether_and_why_not() -> None:
     async with tandem(MAX_CALLS="1") as server:
         answer = await server.http.get("/readyz")
