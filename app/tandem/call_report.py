@@ -42,6 +42,7 @@ def tell(
     log.info(
         "call ended",
         result=reason,
+        close_code=stats.close_code,
         carrier=carrier,
         session=identity.session,
         direction="outbound" if identity.outbound else "inbound",

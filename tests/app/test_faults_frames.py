@@ -118,13 +118,15 @@ async def test_r21_a_frame_that_is_no_base64_leaves_the_rest_of_the_voice_as_it_
 
 @pytest.mark.parametrize("size", [64 * 1024 + 1, 16 * 1024 * 1024])
 async def test_r22_a_frame_over_the_limit_closes_with_1009(size: int) -> None:
-    async with tandem() as server:
-        sid = new_sid("CA")
-        async with raw_stream(server, sid) as client:
-            client.send(frames.TEXT, b"x" * size)
-            assert await client.close_code() == 1009
-        await server.empty()
-        assert await server.metric("calls_total", result="carrier_lost") == 1
+    with log_lines() as lines:
+        async with tandem() as server:
+            sid = new_sid("CA")
+            async with raw_stream(server, sid) as client:
+                client.send(frames.TEXT, b"x" * size)
+                assert await client.close_code() == 1009
+            await server.empty()
+            assert await server.metric("calls_total", result="carrier_lost") == 1
+    assert [each["close_code"] for each in lines if each["event"] == "call ended"] == [1009]
 
 
 # --- R23: floods ------------------------------------------------------------------------------------------------------
