@@ -177,4 +177,4 @@ def _is_account(start: Started, account_id: str) -> bool:
 
 
 def _key(settings: Settings) -> bytes:
-    return settings.secret_key.get_secret_value().encode()
+    return settings.secret_key.get_secret_value().encode("utf-8", "surrogateescape")  # as the environment has it

@@ -420,7 +420,7 @@ class Settings(BaseModel):
             public_key(value)
         return value
 
-    @field_validator("api_token", "secret_key", "twilio_auth_token", "telnyx_api_key", "plivo_auth_token")
+    @field_validator("api_token", "twilio_auth_token", "telnyx_api_key", "plivo_auth_token")
     @classmethod
     def _is_plain(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()

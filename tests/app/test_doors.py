@@ -40,6 +40,14 @@ async def stranger(server: Tandem, token: str, call_sid: str, **start: str) -> t
         return await stream.ends()
 
 
+async def test_any_text_is_a_secret_key() -> None:
+    """It signs, and travels nowhere; even bytes that are no text come out of the environment as something."""
+    for key in ("correct horse battery stäple", b"\xff planted-bytes".decode(errors="surrogateescape")):
+        async with tandem(SECRET_KEY=key) as server, tandem(SECRET_KEY=key) as other:
+            dialled = await server.dial()
+            assert await talks(other, dialled), "the other instance has the same key"
+
+
 # --- R30: tokens ------------------------------------------------------------------------------------------------------
 
 

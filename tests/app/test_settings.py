@@ -70,7 +70,7 @@ def test_all_problems_are_told_at_once_with_the_variable_and_what_stood_there() 
     assert "did you mean openai?" in text
 
 
-@pytest.mark.parametrize("name", ["API_TOKEN", "SECRET_KEY", "TWILIO_AUTH_TOKEN"])
+@pytest.mark.parametrize("name", ["API_TOKEN", "PLIVO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN"])
 def test_a_bad_secret_is_refused_without_being_shown(name: str) -> None:
     told = problems({name: "päss wörd", "TWILIO_ACCOUNT_SID": SID})
     assert any(line.startswith(f"{name}: has characters") for line in told)
