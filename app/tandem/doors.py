@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI, Response, WebSocket
 
 from tandem import logs, tokens
 from tandem.agents import DEFAULT, Agent
@@ -122,11 +122,14 @@ async def let_in(websocket: WebSocket, carrier: CarrierKind, account_id: str, to
     await bridge.attach(take_over(websocket, receiver), receiver)
 
 
-async def turn_away(websocket: WebSocket, why: str) -> None:
-    """Refuse a media socket before the upgrade: the carrier sees HTTP 403."""
+async def turn_away(websocket: WebSocket, why: str, *, status: int = 403) -> None:
+    """Refuse a media socket before the upgrade, with this status; under some servers it can only be 403."""
     websocket.app.state.metrics.tokens_refused.labels(why).inc()
     log.warning("media socket refused", carrier=websocket.url.path.split("/")[1], reason=why)
-    await websocket.close(1008)
+    if "websocket.http.response" in websocket.scope.get("extensions", {}):
+        await websocket.send_denial_response(Response(status_code=status))
+    else:
+        await websocket.close(1008)
 
 
 def _bridge_of(websocket: WebSocket, carrier: CarrierKind, account_id: str, text: str) -> tuple[Bridge | None, str]:

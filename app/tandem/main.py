@@ -26,6 +26,7 @@ from tandem.guests import Guests, networks
 from tandem.http_limits import BodyLimit
 from tandem.operator_routes import Desk
 from tandem.operator_routes import router as calls
+from tandem.paths import OneSlash, wrong_method
 from tandem.reception import Reception, open_webhook
 from tandem.rest.table import open_apis
 from tandem.switchboard import Limits, Switchboard
@@ -82,9 +83,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
 
 def create_app(with_settings: settings.Settings | None = None) -> FastAPI:
     """A server with these settings, or with those of the environment, read when it starts."""
-    made = FastAPI(title="Tandem", version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None)
+    made = FastAPI(
+        title="Tandem", version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     made.state.settings = with_settings
     made.add_middleware(BodyLimit)
+    made.add_middleware(OneSlash)
+    made.add_exception_handler(405, wrong_method)
     made.include_router(routes.router)
     made.add_api_route("/docs", routes.docs, include_in_schema=False)
     made.include_router(calls)

@@ -145,7 +145,7 @@ async def media(websocket: WebSocket, token: str) -> None:
     settings: Settings = websocket.app.state.settings
     account = settings.plivo
     if account is None:
-        await turn_away(websocket, "not_configured")
+        await turn_away(websocket, "not_configured", status=404)
         return
     path = _raw_path(websocket.scope["raw_path"])
     signed = webhook.upgrade_signed_as(path, settings.origin, account.auth_token, dict(websocket.headers))

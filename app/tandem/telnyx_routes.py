@@ -163,7 +163,7 @@ async def media(websocket: WebSocket, token: str) -> None:
     """
     account = websocket.app.state.settings.telnyx
     if account is None:
-        await turn_away(websocket, "not_configured")
+        await turn_away(websocket, "not_configured", status=404)
         return
     given = websocket.headers.get(webhook.AUTH_TOKEN_HEADER, token)
     if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token.encode("utf-8", "surrogatepass")):

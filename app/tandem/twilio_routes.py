@@ -165,7 +165,7 @@ async def media(websocket: WebSocket, token: str) -> None:
     settings: Settings = websocket.app.state.settings
     account = settings.twilio
     if account is None:
-        await turn_away(websocket, "not_configured")
+        await turn_away(websocket, "not_configured", status=404)
         return
     headers = websocket.headers
     verdict = webhook.verify_upgrade(
@@ -179,7 +179,7 @@ async def media(websocket: WebSocket, token: str) -> None:
     if verdict.genuine:
         await let_in(websocket, TWILIO, account.account_sid, token)
     else:
-        await turn_away(websocket, "signature")
+        await turn_away(websocket, "signature", status=404 if account.demo else 403)
 
 
 def _account(settings: Settings) -> TwilioAccount:

@@ -204,7 +204,7 @@ async def test_without_credentials_there_are_no_such_routes() -> None:
         ]
         assert [answer.status_code for answer in answers] == [404] * 3
         url = f"{server.origin.replace('http', 'ws', 1)}/plivo/media/v1{'0' * 104}"
-        assert await refused(server.upgrade(url)) == 403
+        assert await refused(server.upgrade(url)) == 404
         assert not server.board.live
 
 

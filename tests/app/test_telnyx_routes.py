@@ -247,7 +247,7 @@ async def test_without_credentials_there_are_no_such_routes() -> None:
         assert (await server.http.post(VOICE, content=body, headers=headers)).status_code == 404
         assert (await server.http.get(VOICE, headers=headers)).status_code == 404
         assert (await server.http.post(STATUS, content=body, headers=headers)).status_code == 404
-        assert await refused(f"{server.origin}/telnyx/media/v1{'0' * 104}") == 403
+        assert await refused(f"{server.origin}/telnyx/media/v1{'0' * 104}") == 404
 
 
 async def test_a_key_in_pem_and_an_api_url_with_its_version_are_taken_too() -> None:
