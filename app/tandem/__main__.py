@@ -1,5 +1,5 @@
 """`python3 -m tandem` is the command `tandem`."""
 
-from tandem.cli import main
+from tandem.command import main
 
 main()

@@ -45,6 +45,7 @@ from tandem.carrier_line import CarrierLine
 from tandem.carriers.events import CarrierError, Clear, Malformed, Mark, Media, Play, Started, Stopped
 from tandem.carriers.table import CarrierKind
 from tandem.identity import Identity as Identity
+from tandem.line_audio import LineAudio
 from tandem.metrics import Metrics
 from tandem.rest.port import CarrierApi, CarrierApiError, OutboundCall
 from tandem.ticker import Ticker
@@ -111,9 +112,8 @@ class Bridge:
         "_client",
         "_close_code",
         "_dialect",
-        "_guard",
-        "_inbound",
         "_inbox",
+        "_incoming",
         "_longest_play",
         "_may_spend",
         "_metrics",
@@ -180,10 +180,9 @@ class Bridge:
         self._busy = False
         self._blocked = False
         self._ticker = ticker
-        self._inbound: Converter | None = None
+        self._incoming: LineAudio | None = None
         self._outbound: Converter | None = None
         self._receiver: MediaReceiver | None = None
-        self._guard: CodecGuard | None = None
         self._longest_play = plan.format.size(carrier.traits.longest_play_ms)
         self.placed: asyncio.Future[CarrierApiError | None] | None = None
         """Done once the carrier has taken the order (None) or not."""
@@ -309,7 +308,7 @@ class Bridge:
         if before is not None:
             before.close()
             self._dialect = self.carrier.dialect()
-            self._inbound = self._outbound = None
+            self._incoming = self._outbound = None
             if self._blocked:
                 self._blocked = False
                 self.tell(SocketBlocked(False))
@@ -406,10 +405,10 @@ class Bridge:
             return
         for event in self._dialect.receive(data):
             if type(event) is Media:
-                if self._guard is not None:
-                    self._listen(self._guard, event.audio)
-                if self._inbound is not None:
-                    event = Media(self._inbound.feed(event.audio), event.chunk, event.timestamp_ms)
+                if self._incoming is not None:
+                    event = self._incoming.hear(event)
+                    if self._incoming.needless:
+                        self._incoming = None
                 session, hearing = self._session, self._ways.hearing
                 if hearing is not None and session is not None and not self._busy:  # the short way
                     audio = hearing.accept(event, time.monotonic())
@@ -443,10 +442,9 @@ class Bridge:
         if not self.identity.call_id:
             self.identity.call_id = event.call_id
         leg = self.call.plan.format
-        self._guard = CodecGuard(event.inbound) if event.inbound is not None else None
         try:
-            if event.inbound is not None and event.inbound != leg:
-                self._inbound = Converter(event.inbound, leg)
+            if event.inbound is not None:
+                self._incoming = LineAudio(event.inbound, leg, self._misheard)
             if event.outbound is not None and event.outbound != leg:
                 self._outbound = Converter(leg, event.outbound)
                 self._longest_play = event.outbound.size(self.carrier.traits.longest_play_ms)
@@ -456,28 +454,21 @@ class Bridge:
         self._may_spend.set()
         return True
 
-    def _listen(self, guard: CodecGuard, audio: bytes) -> None:
-        """Is the caller's audio what the carrier said? Where it certainly is not, it is read as what it is."""
-        guard.feed(audio)
-        if not guard.done:
-            return
-        self._guard = None
-        if guard.found is not None:
-            self._inbound = Converter(guard.found, self.call.plan.format)
-            self._metrics.wrong_codec.labels("in").inc()
-            self._log.warning(
-                "the caller's audio is not what was announced", announced=str(guard.announced), found=str(guard.found)
-            )
+    def _misheard(self, guard: CodecGuard) -> None:
+        self._metrics.wrong_codec.labels("in").inc()
+        self._log.warning(
+            "the caller's audio is not what was announced", announced=str(guard.announced), found=str(guard.found)
+        )
 
     # --- the provider's events (EventSink) --------------------------------------------------------
 
-    def _plays(self, chunk: AudioChunk) -> bool:
+    def _plays(self, audio: bytes, item_id: str) -> bool:
         """The short way of the agent's audio: True when it has gone to the carrier as it is."""
-        ledger, audio = self._ways.ledger, chunk.audio
-        if ledger is None or self._busy or self._outbound is not None or chunk.is_final or not audio:
+        ledger = self._ways.ledger
+        if ledger is None or self._busy or self._outbound is not None:
             return False
         socket, size = self.socket, len(audio)
-        if socket is None or size > self._longest_play or not ledger.passes(size, chunk.item_id, time.monotonic()):
+        if socket is None or not 0 < size <= self._longest_play or not ledger.passes(size, item_id, time.monotonic()):
             return False
         message = self._dialect.play(audio)
         if message:
@@ -487,7 +478,7 @@ class Bridge:
 
     def _on_provider(self, event: Event) -> None:
         if type(event) is AudioChunk:
-            if self._plays(event):
+            if not event.is_final and self._plays(event.audio, event.item_id):
                 return
         elif type(event) is SessionReady and self._session is not None:
             can = self._session.capabilities

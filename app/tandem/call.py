@@ -190,7 +190,7 @@ class Call:
         self._watch.heard(now)
         self.silence.start(now)
         self.audio = CallerAudio(self.plan.format, now)
-        self.ledger.blocked = False
+        self.ledger.block(False)
         commands: list[CallCommand] = [*self.ledger.tick(now)]
         if commands:
             self.stats.note_audio(now, self.started_at)
@@ -244,7 +244,7 @@ class Call:
         return [] if self.state is State.PARKED else self._end(EndReason.CARRIER_LOST)
 
     def _socket_blocked(self, event: SocketBlocked, now: float) -> list[CallCommand]:
-        self.ledger.blocked = event.blocked or self.started_at is None or self.state is State.PARKED
+        self.ledger.block(event.blocked or self.started_at is None or self.state is State.PARKED)
         self._watch.block(event.blocked, now)
         return [] if event.blocked else [*self.ledger.tick(now)]
 
@@ -439,7 +439,7 @@ class Call:
         if self.state in (State.TALKING, State.LEAVING) and self.parking.due(now, heard=heard):
             self._move(Move.DEPART)
             self.ledger.clear(now)
-            self.ledger.blocked = True
+            self.ledger.block(True)
             return [GiveToCarrier(self.parking.go(now))]
         over = self._leaving is not None and self.state is State.LEAVING and self._leaving.due(now, heard=heard)
         return self._end(self._leaving.reason) if over and self._leaving is not None else []
@@ -466,7 +466,7 @@ class Call:
         """The call is ours again; the agent is told what came of it."""
         self._move(Move.LEAVE if self._provider_gone else Move.START)
         news = self.parking.back()
-        self.ledger.blocked = False
+        self.ledger.block(False)
         self._watch = CarrierWatch(self.plan.carrier_gone_seconds, now)
         self.silence.caller_active(now)
         if self._provider_gone:

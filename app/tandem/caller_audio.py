@@ -48,17 +48,40 @@ class CallerAudio:
     """Up to here audio has been passed on."""
     _expected: int = 1
     _next_ms: int | None = None
+    _due_ms: int | None = None
+    """`_next_ms` while all is in order: nothing is waited for, nothing was filled in. None: `_sort` has to see."""
     _filled_ms: float = 0.0
     _early: dict[int, Media] = field(default_factory=dict)
     _early_since: float = 0.0
+    _per_ms: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.last_media = self._clock = self.since
+        self._per_ms = self.format.bytes_per_ms
 
     def accept(self, media: Media, now: float) -> bytes:
         """One piece arrived; answers the audio that may go on now, in order (possibly none)."""
         self.frames += 1
         self.last_media = now
+        at = media.timestamp_ms
+        if at is not None and at == self._due_ms and media.chunk == self._expected:  # as nearly always
+            audio = media.audio
+            self._clock = now
+            self._expected += 1
+            self._due_ms = at + len(audio) // self._per_ms
+            return audio
+        if self._due_ms is not None:
+            self._next_ms, self._due_ms = self._due_ms, None
+        audio = self._sort(media, now)
+        self._settle()
+        return audio
+
+    def _settle(self) -> None:
+        if not self._filled_ms and not self._early:
+            self._due_ms = self._next_ms
+
+    def _sort(self, media: Media, now: float) -> bytes:
+        """Any piece but one that comes as it should."""
         chunk = media.chunk
         if chunk is None:
             self._clock = now
@@ -66,11 +89,6 @@ class CallerAudio:
             return media.audio
         if chunk == self._expected:
             self._clock = now
-            at = media.timestamp_ms
-            if at is not None and at == self._next_ms and not self._filled_ms and not self._early:
-                self._expected = chunk + 1  # as it should be, and nearly always is
-                self._next_ms = at + len(media.audio) // self.format.bytes_per_ms
-                return media.audio
             audio = self._pass(media)
             return audio if not self._early else audio + self._drain()
         if chunk < self._expected or chunk in self._early:
@@ -93,18 +111,22 @@ class CallerAudio:
         """Time passed; answers silence for what did not come."""
         if self._early and now - self._early_since >= REORDER_SECONDS:
             self._clock = now
-            return self._give_up()
+            audio = self._give_up()
+            self._settle()
+            return audio
         if not self._filled_ms and now - self._clock < IDLE_SECONDS:
             return b""
         milliseconds = int((now - self._clock) * 1000 + 0.001) // FRAME_MS * FRAME_MS
         self._clock += milliseconds / 1000
         self._filled_ms += milliseconds
+        if self._due_ms is not None:
+            self._next_ms, self._due_ms = self._due_ms, None
         return self._silence(milliseconds)
 
     def _pass(self, media: Media) -> bytes:
         """Take the expected chunk, with silence before it where the carrier's own clock jumped."""
         self._expected += 1
-        at, duration = media.timestamp_ms, len(media.audio) // self.format.bytes_per_ms
+        at, duration = media.timestamp_ms, len(media.audio) // self._per_ms
         gap = b""
         if at is not None:
             if self._next_ms is not None and at - self._next_ms >= FRAME_MS:

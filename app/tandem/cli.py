@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -30,13 +29,6 @@ SIMULATOR_PORT = 8100
 CARRIER_REST = "carrier-rest"
 
 
-def main() -> None:
-    """What the installed command runs."""
-    # A call's resampling is far too small for several threads, and each would cost memory. Read when numpy is imported.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    app(prog_name="tandem")
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         _screen().say(f"tandem {__version__}")
@@ -55,10 +47,9 @@ def root(
 @app.command()
 def serve() -> None:
     """Run the server. Everything is set in the environment, or in a file .env in the current folder."""
-    settings = _settings()
     from tandem import serve as server
 
-    raise typer.Exit(server.serve(settings))
+    raise typer.Exit(server.main())
 
 
 @app.command()
@@ -226,9 +217,7 @@ def _settings() -> Settings:
     try:
         return current()
     except SettingsError as error:
-        screen = _screen()
-        for problem in error.problems:
-            screen.problem(f"configuration: {problem}")
+        _screen().misconfigured(error.problems)
         raise typer.Exit(BAD_USAGE) from None
 
 

@@ -99,7 +99,7 @@ class Ledger:
     counters: PlayoutCounters = field(default_factory=PlayoutCounters)
     items: dict[str, ItemAudio] = field(default_factory=dict)
     blocked: bool = False
-    """The socket takes nothing at the moment: everything is held."""
+    """The socket takes nothing at the moment: everything is held. See `block`."""
     _held: deque[_Piece] = field(default_factory=deque)
     _held_bytes: int = 0
     _out: deque[_Piece] = field(default_factory=deque)
@@ -118,7 +118,13 @@ class Ledger:
     _plays_until: float = 0.0
     """Before this the carrier can not have run dry."""
     _tail: _Piece | None = None
-    """The piece of `_out` that audio of the same item can simply be added to."""
+    """The piece of `_out` that audio of the same item can simply be added to. None while anything has to wait."""
+    _passing: str | None = None
+    """Of which item that is."""
+    _until: int = 0
+    """Up to this position audio can simply be sent: no mark is due, and the carrier has room."""
+    _counted: int = 0
+    """What was sent behind this position is not yet in the tail's books."""
     _byte_seconds: float = field(init=False)
     _lead: int = field(init=False)
     _mark_every: int = field(init=False)
@@ -129,6 +135,7 @@ class Ledger:
         self._lead = self.format.size(self.lead_ms)
         self._mark_every = self.format.size(MARK_EVERY_MS)
         self._refill = self.format.size(min(REFILL_MS, self.lead_ms))
+        self._bound()
 
     # --- what is asked ----------------------------------------------------------------------------
 
@@ -169,6 +176,7 @@ class Ledger:
 
     def heard_ms(self, item: ItemAudio, now: float) -> int:
         """Milliseconds of the item that the caller has heard by now, estimated ahead of the last mark."""
+        self._account()
         heard = item.heard
         if not item.cut:
             heard += sum(size for piece, size in self._progress(self.played(now)) if piece.item is item)
@@ -182,6 +190,7 @@ class Ledger:
         }
 
     def received_ms(self, item: ItemAudio) -> int:
+        self._account()
         return item.received // self.format.bytes_per_ms
 
     # --- what happens -----------------------------------------------------------------------------
@@ -191,16 +200,12 @@ class Ledger:
 
         True: it is accounted for and may go to the carrier as it is. False: nothing was done, `append` has to decide.
         """
-        tail = self._tail
-        if tail is None or tail.item.item_id != item_id or self._held or self.blocked:
-            return False
         sent = self._sent + size
-        if sent - self._acknowledged > self._lead or sent - self._last_mark >= self._mark_every:
+        if item_id != self._passing or sent > self._until:
             return False
-        if now >= self._plays_until:
-            self._note_start(tail.item, now)
-        tail.item.received += size
-        tail.size += size
+        if now >= self._plays_until and self._tail is not None:
+            self._account()
+            self._note_start(self._tail.item, now)
         self._sent = sent
         self._plays_until += size * self._byte_seconds
         return True
@@ -209,6 +214,7 @@ class Ledger:
         self, audio: bytes, item_id: str, turn_id: str, content_index: int, is_final: bool, now: float
     ) -> list[CarrierCommand]:
         """Agent audio arrived; answers what the carrier shall be sent now."""
+        self._account()
         if turn_id and turn_id in self._dead_turns:
             self.counters.stale_bytes += len(audio)
             return []
@@ -229,6 +235,7 @@ class Ledger:
             return commands
         self._held.append(_Piece(item, size, audio, is_final))
         self._held_bytes += size
+        self._follow(None)
         return self._release(now)
 
     def mark_played(self, name: str, now: float) -> bool:
@@ -236,6 +243,7 @@ class Ledger:
         position = self._marks.pop(name, None)
         if position is None:
             return False
+        self._account()
         for earlier in [other for other, at in self._marks.items() if at <= position]:
             del self._marks[earlier]
         self._acknowledge(position, now)
@@ -245,6 +253,7 @@ class Ledger:
         """Barge-in: forget all that has not been heard. Answers nothing when there is nothing to cut."""
         if not self.speaking(now):
             return [], []
+        self._account()
         position = self.played(now)
         self._settle(position)
         cut_items = list(dict.fromkeys(id(piece.item) for piece in (*self._out, *self._held)))
@@ -262,21 +271,28 @@ class Ledger:
         self._held.clear()
         self._held_bytes = 0
         self._out.clear()
-        self._sent = self._acknowledged = self._anchor = self._last_mark = position
+        self._sent = self._counted = self._acknowledged = self._anchor = self._last_mark = position
         self._anchor_time = self._dry_since = None
         self._plays_until = 0.0
-        self._tail = None
+        self._follow(None)
+        self._bound()
         return commands, cuts
 
     def kill(self, turn_id: str) -> None:
         """Nothing of this turn shall play any more, whenever it arrives."""
         if turn_id and turn_id not in self._dead_turns:
             self._dead_turns.append(turn_id)
-        self._tail = None
+        self._follow(None)
+
+    def block(self, blocked: bool) -> None:
+        """The socket takes nothing from now on, or takes something again (`tick` sends it what was held)."""
+        self.blocked = blocked
+        self._follow(None)
 
     def tick(self, now: float) -> list[CarrierCommand]:
         """Time passed: send what the lead now allows, give up on marks that never came."""
         if self._anchor_time is not None:
+            self._account()
             self._expect_marks(now)
         return self._release(now) if self._held else []
 
@@ -315,7 +331,26 @@ class Ledger:
             room -= piece.size
             self._held_bytes -= piece.size
             self._send(piece.item, piece.audio, piece.final, now, commands)
+        if self._held:
+            self._follow(None)
         return commands
+
+    def _bound(self) -> None:
+        self._until = min(self._acknowledged + self._lead, self._last_mark + self._mark_every - 1)
+
+    def _follow(self, tail: _Piece | None) -> None:
+        """What is sent next may go on in this piece, or has to be looked at."""
+        self._account()
+        self._tail = tail
+        self._passing = None if tail is None else tail.item.item_id
+
+    def _account(self) -> None:
+        """Enter what took the short way since this was last done."""
+        passed = self._sent - self._counted
+        if passed and self._tail is not None:
+            self._tail.size += passed
+            self._tail.item.received += passed
+        self._counted = self._sent
 
     def _send(self, item: ItemAudio, audio: bytes, final: bool, now: float, commands: list[CarrierCommand]) -> None:
         size = len(audio)
@@ -323,19 +358,22 @@ class Ledger:
             if now >= self._plays_until:
                 self._note_start(item, now)
             self._sent += size
+            self._counted = self._sent
             self._plays_until += size * self._byte_seconds
             commands.append(Play(audio))
             tail = self._tail
             if tail is not None and tail.item is item:
                 tail.size += size
             else:
-                self._tail = _Piece(item, size)
-                self._out.append(self._tail)
+                tail = _Piece(item, size)
+                self._out.append(tail)
+                self._follow(tail)
         since_mark = self._sent - self._last_mark
         if since_mark and (final or since_mark >= self._mark_every):
             self._mark_count += 1
             name = f"m{self._mark_count}"
             self._marks[name] = self._last_mark = self._sent
+            self._bound()
             commands.append(Mark(name))
 
     def _note_start(self, item: ItemAudio, now: float) -> None:
@@ -371,8 +409,9 @@ class Ledger:
             piece.size -= size
         while self._out and not self._out[0].size:
             if self._out.popleft() is self._tail:
-                self._tail = None
+                self._follow(None)
         self._acknowledged = max(self._acknowledged, position)
+        self._bound()
 
     def _progress(self, position: int) -> Iterator[tuple[_Piece, int]]:
         """How much of each sent piece lies between the last acknowledged position and this one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -30,6 +30,11 @@ class Screen:
     def problem(self, text: str) -> None:
         """One line of what went wrong."""
         _print(self._err, _one_line(text), "red")
+
+    def misconfigured(self, problems: Iterable[str]) -> None:
+        """What is wrong with the configuration, a line each."""
+        for problem in problems:
+            self.problem(f"configuration: {problem}")
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Rows of cells: drawn on a terminal, else one line a row with tabs between the cells."""

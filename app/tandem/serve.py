@@ -16,11 +16,23 @@ from tandem import logs
 from tandem.http_limits import DeadlineProtocol
 from tandem.main import create_app
 from tandem.media_socket import MediaSocketProtocol
-from tandem.settings import Settings
+from tandem.settings import Settings, SettingsError, current
 
 BACKLOG = 2048
 
 log = logs.get(__name__)
+
+
+def main() -> int:
+    """`tandem serve`: what `serve` answers, or 2 when the configuration is wrong, and why was said."""
+    try:
+        settings = current()
+    except SettingsError as error:
+        from tandem.screen import Screen  # a server carries no terminal library
+
+        Screen().misconfigured(error.problems)
+        return 2
+    return serve(settings)
 
 
 def serve(settings: Settings) -> int:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tandem_providers import frames
+from tandem_providers.frames import TEXT, WHOLE_TEXT, client_frame, server_frame
 
 if TYPE_CHECKING:
     from tandem_providers.wire import FrameReceiver
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BROKEN: Final = 1006
+TOO_MANY: Final = "too many messages a second"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,6 @@ def _masks() -> Iterator[bytes]:
             yield block[at : at + 4]
 
 
-def _masking(mask: Callable[[], bytes]) -> Callable[[int, bytes], bytes]:
-    """Frames as a client writes them."""
-    return lambda opcode, payload: frames.client_frame(opcode, payload, mask())
-
-
 class Connection(asyncio.Protocol):
     """One open WebSocket, born when the handshake is over. It takes over `transport` and delivers from the loop on.
 
@@ -99,11 +96,11 @@ class Connection(asyncio.Protocol):
         "_deadline",
         "_end",
         "_finished",
-        "_frame",
         "_keepalive",
         "_limits",
         "_loop",
         "_lost",
+        "_masks",
         "_on_lost",
         "_reader",
         "_reading",
@@ -147,7 +144,7 @@ class Connection(asyncio.Protocol):
         rate = limits.messages_per_second
         self._allowance = Allowance(rate, self._loop.time) if rate else None
         self._write = transport.write
-        self._frame: Callable[[int, bytes], bytes] = _masking(_masks().__next__) if client else frames.server_frame
+        self._masks = _masks() if client else None
         self._writable = asyncio.Event()
         self._writable.set()
         transport.set_protocol(self)
@@ -172,7 +169,8 @@ class Connection(asyncio.Protocol):
 
     def send_text(self, data: bytes) -> None:
         if not self._closing:
-            self._write(self._frame(frames.TEXT, data))
+            write, masks = self._write, self._masks
+            write(server_frame(TEXT, data) if masks is None else client_frame(TEXT, data, next(masks)))
 
     def send_binary(self, data: bytes) -> None:
         if not self._closing:
@@ -217,7 +215,13 @@ class Connection(asyncio.Protocol):
             return
         whole = self._reader.single(data)
         if whole is not None:
-            self._message(frames.TEXT, whole)
+            if self._allowance is not None and not self._allowance.spend():
+                self._fail(1008, TOO_MANY)
+            elif not self._closing:
+                try:
+                    self._receiver.on_message(whole, data[0] == WHOLE_TEXT)
+                except Exception:
+                    self._receiver_failed()
             return
         for opcode, payload in self._reader.feed(data):
             self._message(opcode, payload)
@@ -227,15 +231,14 @@ class Connection(asyncio.Protocol):
 
     def _message(self, opcode: int, payload: bytes) -> None:
         if self._allowance is not None and not self._allowance.spend():
-            self._fail(1008, "too many messages a second")
+            self._fail(1008, TOO_MANY)
         if opcode > frames.BINARY:
             self._control(opcode, payload)
         elif not self._closing:
             try:
-                self._receiver.on_message(payload, opcode == frames.TEXT)
+                self._receiver.on_message(payload, opcode == TEXT)
             except Exception:
-                logger.exception("socket closed: its receiver failed")
-                self._fail(1011, "internal error")
+                self._receiver_failed()
 
     def pause_writing(self) -> None:
         self.congested = True
@@ -260,7 +263,8 @@ class Connection(asyncio.Protocol):
     # Inside
 
     def _send(self, opcode: int, payload: bytes) -> None:
-        self._write(self._frame(opcode, payload))
+        masks = self._masks
+        self._write(server_frame(opcode, payload) if masks is None else client_frame(opcode, payload, next(masks)))
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == frames.PING:
@@ -278,6 +282,10 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._end = (code, reason)
         self._send(frames.CLOSE, frames.close_payload(code, reason))
+
+    def _receiver_failed(self) -> None:
+        logger.exception("socket closed: its receiver failed")
+        self._fail(1011, "internal error")
 
     def _fail(self, code: int, reason: str) -> None:
         """Say why, hang up, and let the far end hear it."""

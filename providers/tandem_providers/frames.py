@@ -22,7 +22,9 @@ PING: Final = 0x9
 PONG: Final = 0xA
 
 _FINAL: Final = 0x80
-_WHOLE_TEXT: Final = _FINAL | TEXT
+WHOLE_TEXT: Final = _FINAL | TEXT
+"""First byte of a text message in one frame."""
+_WHOLE_BINARY: Final = _FINAL | BINARY
 _CONTROL_MAX: Final = 125
 _EMPTY_PIECES_MAX: Final = 1000
 """They add nothing to a message that could make it too long, so that something else has to end them."""
@@ -62,9 +64,15 @@ class FrameReader:
         self._empty = 0
 
     def single(self, data: bytes) -> bytes | None:
-        """The payload, when these bytes are exactly one whole text message, as nearly always; None: `feed` them."""
+        """The payload, when these bytes are exactly one whole message, as nearly always; None: `feed` them.
+
+        What kind of message it is the first byte says: `data[0] == WHOLE_TEXT`, or it is binary.
+        """
         size = len(data)
-        if self._rest or self._kind or size < 8 or data[0] != _WHOLE_TEXT or self.violation is not None:
+        if size < 8 or self._rest or self._kind or self.violation is not None:
+            return None
+        first = data[0]
+        if first != WHOLE_TEXT and first != _WHOLE_BINARY:
             return None
         length, head = (data[1] - 0x80, 6) if self._masked else (data[1], 2)
         if length == 126:
@@ -75,7 +83,7 @@ class FrameReader:
         if head + length != size or length > self._max:
             return None
         payload = apply_mask(data[head:], data[head - 4 : head]) if self._masked else data[head:]
-        return payload if payload.isascii() else None
+        return payload if first != WHOLE_TEXT or payload.isascii() else None
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that these bytes complete, in order; those before a violation are still among them."""
@@ -117,7 +125,7 @@ class FrameReader:
                 break
             if masked:
                 body += 4
-            if first != _WHOLE_TEXT or self._kind or length > self._max:
+            if first != WHOLE_TEXT or self._kind or length > self._max:
                 self._check(first, length)
             stop = body + length
             if stop > end:
@@ -127,7 +135,7 @@ class FrameReader:
             if masked:
                 payload = apply_mask(payload, data[body - 4 : body])
             at = stop
-            if first == _WHOLE_TEXT:
+            if first == WHOLE_TEXT:
                 if not payload.isascii():
                     _check_text(payload)
                 out.append((TEXT, payload))

@@ -29,6 +29,7 @@ from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import ProviderError
 from tandem_providers.events import Event, GoingAway, ProviderWarning, RawEvent, ResumeHandle, SessionReady, Usage
 from tandem_providers.gemini_errors import classify_close, presentable
+from tandem_providers.gemini_events import lone_voice
 from tandem_providers.gemini_microphone import HEAD, TAIL, Microphone, encode
 from tandem_providers.gemini_options import GeminiOptions, dial
 from tandem_providers.gemini_reader import Reader
@@ -78,7 +79,7 @@ def capabilities(options: GeminiOptions, name: str = "gemini") -> Capabilities:
 
 
 _TRIES: Final = 100
-"""So many messages in a row that are more than a piece of voice, and none is hoped for any more."""
+"""So many messages in a row that are more than a piece of voice, and none is hoped for any more in this turn."""
 
 
 class GeminiProtocol:
@@ -113,7 +114,7 @@ class GeminiProtocol:
         self._microphone = Microphone(plan.hears_turns)
         self._ready = False
         self._later: list[Event] = []
-        self._tries = _TRIES
+        self._tries = self._hope = _TRIES
         # Caller audio that came, in bytes: the clock of this session.
         self._heard = 0
         self._alive = 0
@@ -129,13 +130,16 @@ class GeminiProtocol:
 
     def receive(self, message: bytes) -> list[Event]:
         """One message as events. The common one, nothing but more of the voice, takes the short way."""
-        if self._ready and self._tries and not self._wishes and not self._later:
-            blob = wire.lone_voice(message)
-            events = None if blob is None else self._reader.more_voice(blob)
-            self._tries = self._tries - 1 if blob is None else _TRIES
-            if events is not None:
-                self._alive = self._heard
-                return events
+        if self._ready and self._tries and not self._wishes.waiting and not self._later:
+            audio = lone_voice(message)
+            if audio is None:
+                self._tries -= 1
+            else:
+                self._tries = self._hope
+                events = self._reader.more_voice(audio)
+                if events is not None:
+                    self._alive = self._heard
+                    return events
         try:
             bundle = wire.decode(message)
         except (ValueError, RecursionError) as error:
@@ -154,7 +158,7 @@ class GeminiProtocol:
         if not self._ready:
             self._later = (self._later + events)[-_EARLY_WARNINGS:]
             return []
-        if self._wishes or self._later:
+        if self._wishes.waiting or self._later:
             events = self._later + events
             self._later = []
             events += self._advance()
@@ -232,6 +236,7 @@ class GeminiProtocol:
             events += reader.said(content.output_transcription)
         if content.generation_complete:
             events += reader.generation_complete()
+            self._tries = self._hope
         return events
 
     def _asides(self, bundle: wire.ServerMessage) -> list[Event]:
@@ -256,15 +261,25 @@ class GeminiProtocol:
 
     def audio(self, audio: bytes) -> list[bytes]:
         """Caller audio; every message takes as much as came."""
+        message = self.voice(audio)
+        if message is not None:
+            return [message]
         if not self._ready or not audio:
             return []
         self._heard += len(audio)
-        if self._microphone.passes and self._heard < self._wake and len(audio) <= _LARGEST:
-            return [HEAD + encode(audio) + TAIL]
         sent = self._microphone.feed(audio, agent_speaks=self._reader.turn is not None)
         if self._heard >= self._wake:
             self._later += self._advance()
         return [*sent, *self._writer.take()]
+
+    def voice(self, audio: bytes) -> bytes | None:
+        """See `SpeaksBriefly`: the microphone is open, and no time comes to an end meanwhile."""
+        size = len(audio)
+        heard = self._heard + size
+        if heard >= self._wake or not 0 < size <= _LARGEST or not self._microphone.passes or not self._ready:
+            return None
+        self._heard = heard
+        return HEAD + encode(audio) + TAIL
 
     def send(self, command: Command) -> list[bytes]:
         """A command as messages; some make others possible, which follow at once."""
@@ -327,15 +342,15 @@ class GeminiProtocol:
             reader.late = False
         if reader.requested and heard >= self._asked_at + _ANSWER:
             reader.requested = reader.mute_next = False
-        if self._wishes and heard >= self._alive + _VANISHED:
+        if self._wishes.waiting and heard >= self._alive + _VANISHED:
             events += reader.drop()
         turn = reader.turn
         # What the caller wants answered may end a turn that nobody hears any more.
         free = turn is None or (turn.muted and self._wishes.reply_is_next)
-        if self._wishes and free and not reader.requested and not reader.calls.blocking:
+        if self._wishes.waiting and free and not reader.requested and not reader.calls.blocking:
             self._tell()
         looks = [
-            (bool(self._wishes), self._alive + _VANISHED),
+            (bool(self._wishes.waiting), self._alive + _VANISHED),
             (reader.requested, self._asked_at + _ANSWER),
             (reader.late, self._late_until),
         ]

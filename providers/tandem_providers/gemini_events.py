@@ -10,9 +10,10 @@ from __future__ import annotations
 import binascii
 import math
 import re
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 
 class _Wire(msgspec.Struct, rename="camel", gc=False):
@@ -104,12 +105,17 @@ decode: Final = msgspec.json.Decoder(ServerMessage).decode
 """One message. Raises ValueError or RecursionError on anything else (`lenient` says what it was)."""
 
 
+class _VoiceBlob(_Wire, forbid_unknown_fields=True):
+    data: Annotated[bytes, Meta(min_length=1)]
+    mime_type: Literal["audio/pcm;rate=24000", "audio/pcm"] = "audio/pcm"
+
+
 class _VoicePart(_Wire, forbid_unknown_fields=True):
-    inline_data: Blob
+    inline_data: _VoiceBlob
 
 
 class _VoiceTurn(_Wire, forbid_unknown_fields=True):
-    parts: list[_VoicePart]
+    parts: tuple[_VoicePart]
     role: str | None = None
 
 
@@ -124,13 +130,12 @@ class _Voice(_Wire, forbid_unknown_fields=True):
 _decode_voice: Final = msgspec.json.Decoder(_Voice).decode
 
 
-def lone_voice(message: bytes) -> Blob | None:
-    """The one piece of voice that is all there is in a message; None for any other, however close to it."""
+def lone_voice(message: bytes) -> bytes | None:
+    """The one piece of voice, as documented and not empty, that is all there is in a message; None for any other."""
     try:
-        parts = _decode_voice(message).server_content.model_turn.parts
+        return _decode_voice(message).server_content.model_turn.parts[0].inline_data.data
     except (ValueError, RecursionError):
         return None
-    return parts[0].inline_data if len(parts) == 1 else None
 
 
 _NOTHING: Final = ServerMessage()

@@ -63,12 +63,12 @@ class Reader:
 
     # The agent's voice and words
 
-    def more_voice(self, blob: wire.Blob) -> list[Event] | None:
+    def more_voice(self, audio: bytes) -> list[Event] | None:
         """A further piece of what is being said: the short way. None: `voice` has to see about it."""
         turn = self.turn
-        if turn is None or turn.generated or turn.muted or self.late or not turn.items or not blob.data:
+        if turn is None or turn.generated or turn.muted or self.late or not turn.items:
             return None
-        return [AudioChunk(blob.data, False, turn.items[-1].id, turn.id)] if blob.mime_type in _USUAL else None
+        return [AudioChunk(audio, False, turn.items[-1].id, turn.id)]
 
     def voice(self, blob: wire.Blob) -> list[Event]:
         """A piece of the agent's voice."""

@@ -38,42 +38,40 @@ class Wishes:
     """What the application wants said or known, in order."""
 
     def __init__(self) -> None:
-        self._waiting: list[Wish] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+        self.waiting: list[Wish] = []
+        """Read by others, changed here."""
 
     @property
     def reply_is_next(self) -> bool:
         """What would be sent next is to be answered, not spoken unprompted."""
-        spoken = next((wish for wish in self._waiting if wish.respond), None)
+        spoken = next((wish for wish in self.waiting if wish.respond), None)
         return spoken is not None and spoken.purpose is None
 
     def add(self, wish: Wish) -> None:
         """A wish to speak goes before replies and replaces one for the same purpose; a farewell replaces all."""
         if wish.purpose is None:
-            self._waiting.append(wish)
+            self.waiting.append(wish)
             return
-        self._waiting = [other for other in self._waiting if other.purpose is not wish.purpose]
+        self.waiting = [other for other in self.waiting if other.purpose is not wish.purpose]
         if wish.purpose is Purpose.GOODBYE:
-            self._waiting = [other for other in self._waiting if not other.respond]
-        spoken = [other for other in self._waiting if other.purpose is not None]
-        self._waiting = [*spoken, wish, *(other for other in self._waiting if other.purpose is None)]
+            self.waiting = [other for other in self.waiting if not other.respond]
+        spoken = [other for other in self.waiting if other.purpose is not None]
+        self.waiting = [*spoken, wish, *(other for other in self.waiting if other.purpose is None)]
 
     def cancel(self) -> None:
         """The caller speaks: what the agent was to say is not wanted any more, but for the farewell."""
-        self._waiting = [wish for wish in self._waiting if not wish.respond or wish.purpose in (None, Purpose.GOODBYE)]
+        self.waiting = [wish for wish in self.waiting if not wish.respond or wish.purpose in (None, Purpose.GOODBYE)]
 
     def take(self) -> tuple[list[str], list[str]]:
         """Everything up to the next one that makes the agent speak: notes, and what it shall answer to.
 
         Texts to be answered that stand one behind the other need one answer.
         """
-        notes = [wish.text for wish in self._waiting if not wish.respond]
-        spoken = [wish for wish in self._waiting if wish.respond]
+        notes = [wish.text for wish in self.waiting if not wish.respond]
+        spoken = [wish for wish in self.waiting if wish.respond]
         alone = bool(spoken) and spoken[0].purpose is not None
         now = spoken[:1] if alone else spoken
-        self._waiting = spoken[len(now) :]
+        self.waiting = spoken[len(now) :]
         return notes, [wish.text for wish in now]
 
 

@@ -55,8 +55,8 @@ class Kept:
 
     def add_audio(self, audio: bytes) -> None:
         self._audio += audio
-        excess = len(self._audio) - self._limit
-        if excess > 0:
+        if len(self._audio) > self._limit:
+            excess = len(self._audio) - self._limit
             excess += -excess % self._format.sample_bytes  # whole samples, or all that follows is noise
             self._forget_bytes(excess)
             self.dropped_bytes += excess

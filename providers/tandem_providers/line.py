@@ -50,11 +50,12 @@ class Line:
         "_bytes",
         "_converts",
         "_counted",
+        "_feed",
         "_guard",
-        "_inward",
         "_leg",
         "_outward",
         "_prefix",
+        "_send",
         "_session",
         "_sink",
         "_size",
@@ -67,7 +68,6 @@ class Line:
         self._leg = leg
         self._sink = sink
         self._prefix = ""
-        self._inward = Converter(leg, session.input_format)
         self._outward = Converter(session.output_format, leg)
         self._converts = session.output_format != leg
         self._guard: CodecGuard | None = CodecGuard(session.output_format)
@@ -80,7 +80,8 @@ class Line:
         self._counted = ("", 0)
         self._size = 0
         """And of the one that comes now, since it was last entered there."""
-        self.send_audio: Callable[[bytes], None] = session.send_audio
+        self._feed = Converter(leg, session.input_format).feed
+        self._send = self.send_audio = session.send_audio
         if session.input_format != leg:
             self.send_audio = self._send_converted
 
@@ -102,29 +103,24 @@ class Line:
     def lane(self, further: Lane) -> Lane | None:
         """The short way of the agent's audio through this line into `further`; None while there is none.
 
-        It stands until the line is told something else than audio.
+        It stands until the line is told something.
         """
         if self._guard is not None or self._prefix:
             return None
         if not self._converts:
             return further
-        hear, sink, feed = self._convert, self._sink, self._outward.feed
+        speaking, sink, feed = self._speaking, self._sink, self._outward.feed
+        if speaking is None or speaking.content_index:
+            return None
+        current = speaking.item_id
 
-        def converted(chunk: AudioChunk) -> bool:
-            speaking = self._speaking
-            if (
-                speaking is None
-                or chunk.is_final
-                or chunk.item_id != speaking.item_id
-                or chunk.content_index != speaking.content_index
-            ):
-                heard = hear(chunk)
-            else:  # more of the same, as nearly always
-                self._size += len(chunk.audio)
-                audio = feed(chunk.audio)
-                heard = AudioChunk(audio, False, chunk.item_id, chunk.turn_id, chunk.content_index) if audio else None
-            if heard is not None and not further(heard):
-                sink(heard)
+        def converted(audio: bytes, item_id: str) -> bool:
+            if item_id != current:
+                return False
+            self._size += len(audio)
+            audio = feed(audio)
+            if audio and not further(audio, item_id):
+                sink(AudioChunk(audio, False, item_id, speaking.turn_id))
             return True
 
         return converted
@@ -153,9 +149,9 @@ class Line:
             self._sink(ProviderWarning(WRONG_CODEC, message))
 
     def _send_converted(self, audio: bytes) -> None:
-        converted = self._inward.feed(audio)
+        converted = self._feed(audio)
         if converted:
-            self._session.send_audio(converted)
+            self._send(converted)
 
     def _hear(self, chunk: AudioChunk) -> None:
         heard = self._convert(chunk)

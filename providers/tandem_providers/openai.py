@@ -43,6 +43,7 @@ from tandem_providers.openai_errors import (
     is_nothing_to_cancel,
     presentable,
 )
+from tandem_providers.openai_events import AudioDelta
 from tandem_providers.openai_opening import Negotiation
 from tandem_providers.openai_options import OpenAIOptions
 from tandem_providers.openai_profile import RealtimeOptions, make_dial
@@ -155,8 +156,8 @@ class OpenAIProtocol:
         except (ValueError, RecursionError) as error:
             return self._finish(self._untyped(message, error))
         item = self._reader.current
-        if type(event) is wire.AudioDelta and event.item_id == item.id and event.response_id == item.turn.id:
-            turn = item.turn
+        turn = item.turn
+        if type(event) is AudioDelta and event.item_id == item.id and event.response_id == turn.id:
             if turn.ended:
                 return []
             audio = event.delta
@@ -296,16 +297,25 @@ class OpenAIProtocol:
 
     def audio(self, audio: bytes) -> list[bytes]:
         """Caller audio; every message takes as much as came."""
+        message = self.voice(audio)
+        if message is not None:
+            return [message]
         if not self._ready or not audio:
             return []
-        size = len(audio)
-        if size > self._longest_frame:
+        if len(audio) > self._longest_frame:
             return self._long_audio(audio)
-        self._heard += size
-        if self._heard >= self._wake:
-            self._later += self._advance()
-            return [_APPEND + encode(audio) + b"}", *self._writer.take()]
-        return [_APPEND + encode(audio) + b"}"]
+        self._heard += len(audio)
+        self._later += self._advance()
+        return [_APPEND + encode(audio) + b"}", *self._writer.take()]
+
+    def voice(self, audio: bytes) -> bytes | None:
+        """See `SpeaksBriefly`: a frame or a few, and no time comes to an end meanwhile."""
+        size = len(audio)
+        heard = self._heard + size
+        if heard >= self._wake or size > self._longest_frame or not size or not self._ready:
+            return None
+        self._heard = heard
+        return _APPEND + encode(audio) + b"}"
 
     def _long_audio(self, audio: bytes) -> list[bytes]:
         self._heard += self._longest_frame

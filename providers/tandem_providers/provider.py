@@ -15,7 +15,7 @@ from tandem_codecs.format import PCM16_24K, AudioFormat
 from tandem_providers.commands import Command
 from tandem_providers.config import ProcessConfig
 from tandem_providers.errors import ProviderError
-from tandem_providers.events import AudioChunk, Event
+from tandem_providers.events import Event
 
 EventSink = Callable[[Event], None]
 """Called synchronously, in order, on the event loop, for every event of a session. Must not raise or block."""
@@ -137,11 +137,23 @@ class SpeaksBinary(Protocol):
 
 
 @runtime_checkable
+class SpeaksBriefly(Protocol):
+    """A `WireProtocol` with a short way for the caller's voice."""
+
+    def voice(self, audio: bytes) -> bytes | None:
+        """The one text message that a usual piece of caller audio is, when nothing else is due.
+
+        None: nothing was done, `audio` has to be asked.
+        """
+        ...
+
+
+@runtime_checkable
 class KeepsTime(Protocol):
     """A `WireProtocol` to which something may occur though no message came: its clock is the audio it is given."""
 
     def occurred(self) -> list[Event]:
-        """Asked after every `audio` and `send`, and once after `closed`."""
+        """Asked after every `audio` and `send`, and once after `closed`; not after a `voice` that did all."""
         ...
 
 
@@ -157,14 +169,15 @@ class StaysAwake(Protocol):
         ...
 
 
-Lane = Callable[[AudioChunk], bool]
-"""The short way of a piece of the agent's audio: True when it was taken. False: nothing was done, the event sink is
-to be told."""
+Lane = Callable[[bytes, str], bool]
+"""The short way of a further piece of the agent's audio, never the last one of its item, with the item's id: True when
+it was taken. False: nothing was done, the event sink is to be told."""
 
 
 @runtime_checkable
 class HasLane(Protocol):
-    """A `Session` that offers each piece of audio that came alone to its `lane`, while it has one, before all else."""
+    """A `Session` that offers each piece of audio that came alone, but for last ones and those of an item's further
+    contents, to its `lane`, while it has one, before all else."""
 
     lane: Lane | None
 

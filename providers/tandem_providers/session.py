@@ -48,6 +48,7 @@ from tandem_providers.provider import (
     Lane,
     Opening,
     SpeaksBinary,
+    SpeaksBriefly,
     StaysAwake,
     TakesLeave,
     WireProtocol,
@@ -159,10 +160,12 @@ class SocketSession:
         "_on_event",
         "_protocol",
         "_ready",
+        "_receive",
         "_receive_binary",
         "_silent",
         "_socket",
         "_stalled",
+        "_voice",
         "capabilities",
         "dropped_bytes",
         "input_format",
@@ -190,6 +193,8 @@ class SocketSession:
         self._left = asyncio.Event()
         """The provider has answered our farewell, or is gone."""
         self._stalled = False
+        self._receive = protocol.receive
+        self._voice = protocol.voice if isinstance(protocol, SpeaksBriefly) else _long_way
         self._receive_binary = protocol.receive_binary if isinstance(protocol, SpeaksBinary) else protocol.receive
         self._occurred = protocol.occurred if isinstance(protocol, KeepsTime) else None
         self.lane: Lane | None = None
@@ -208,6 +213,10 @@ class SocketSession:
             self._drop(audio)
             return
         self._silent = False
+        whole = self._voice(audio)
+        if whole is not None:
+            socket.send_text(whole)
+            return
         for message in self._protocol.audio(audio):
             if type(message) is Binary:
                 socket.send_binary(message)
@@ -234,10 +243,16 @@ class SocketSession:
     # FrameReceiver
 
     def on_message(self, data: bytes, is_text: bool) -> None:
-        events = self._protocol.receive(data) if is_text else self._receive_binary(data)
-        if self.lane is not None and len(events) == 1:
-            event = events[0]
-            if type(event) is AudioChunk and self.lane(event):
+        events = self._receive(data) if is_text else self._receive_binary(data)
+        lane = self.lane
+        if lane is not None and len(events) == 1:
+            piece = events[0]
+            if (
+                type(piece) is AudioChunk
+                and not piece.is_final
+                and not piece.content_index
+                and lane(piece.audio, piece.item_id)
+            ):
                 return
         self._tell(events)
         if not self._ended:
@@ -405,6 +420,10 @@ class SocketSession:
         if not self._stalled:
             self._stalled = True
             self.warn(ProviderWarning("audio_dropped", "the provider does not read; the caller's words are dropped"))
+
+
+def _long_way(audio: bytes) -> None:
+    """The short way of protocols that have none."""
 
 
 def sort_failure(error: Exception, provider: str) -> ProviderError:

@@ -7,26 +7,22 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tandem_providers.azure import AzureOptions
-from tandem_providers.deepgram import DeepgramOptions, DeepgramProtocol
-from tandem_providers.deepgram import capabilities as deepgram_capabilities
+from tandem_providers.deepgram_options import DeepgramOptions
 from tandem_providers.echo import Echo, EchoOptions
-from tandem_providers.elevenlabs import ElevenLabsOptions, ElevenLabsProtocol
-from tandem_providers.elevenlabs import capabilities as elevenlabs_capabilities
 from tandem_providers.elevenlabs_auth import SignedUrls
-from tandem_providers.elevenlabs_options import SIGNED_URL
-from tandem_providers.gemini import GeminiOptions, GeminiProtocol
-from tandem_providers.gemini import capabilities as gemini_capabilities
-from tandem_providers.gemini_options import needs_credentials
+from tandem_providers.elevenlabs_options import SIGNED_URL, ElevenLabsOptions
+from tandem_providers.gemini_options import GeminiOptions, needs_credentials
 from tandem_providers.openai import OpenAIOptions, OpenAIProtocol
 from tandem_providers.openai import capabilities as openai_capabilities
 from tandem_providers.openai_compatible import OpenAICompatibleOptions
-from tandem_providers.openai_live import OpenAILiveOptions, OpenAILiveProtocol
-from tandem_providers.openai_live import capabilities as openai_live_capabilities
+from tandem_providers.openai_live_options import OpenAILiveOptions
 from tandem_providers.openai_profile import RealtimeOptions
 from tandem_providers.provider import Provider
 from tandem_providers.session import READY_SECONDS, WebSocketProvider
 from tandem_providers.vertex_auth import MachineCredentials
 from tandem_providers.xai import XAIOptions
+
+# What speaks a vendor's protocol is imported when one is built: a server need not carry those that it does not use.
 
 PATIENCE_SECONDS: Final = 60.0
 """For providers made from a row: whoever tries them (`Client`) sets the deadline."""
@@ -101,9 +97,11 @@ def OpenAILive(*, name: str = "openai-live", **options: Any) -> WebSocketProvide
 
 
 def _openai_live(options: OpenAILiveOptions, name: str, ready_seconds: float = PATIENCE_SECONDS) -> WebSocketProvider:
+    from tandem_providers.openai_live import OpenAILiveProtocol, capabilities
+
     return WebSocketProvider(
         name,
-        openai_live_capabilities(options, name),
+        capabilities(options, name),
         lambda config, leg, opening: OpenAILiveProtocol(options, config, leg, name, opening),
         ready_seconds=ready_seconds,
     )
@@ -120,9 +118,11 @@ def GeminiLive(*, name: str = "gemini", **options: Any) -> WebSocketProvider:
 
 
 def _gemini(options: GeminiOptions, name: str, ready_seconds: float = PATIENCE_SECONDS) -> WebSocketProvider:
+    from tandem_providers.gemini import GeminiProtocol, capabilities
+
     return WebSocketProvider(
         name,
-        gemini_capabilities(options, name),
+        capabilities(options, name),
         lambda config, leg, opening: GeminiProtocol(options, config, leg, name, opening),
         ready_seconds=ready_seconds,
         authorise=MachineCredentials(name) if needs_credentials(options) else None,
@@ -140,9 +140,11 @@ def DeepgramAgent(*, name: str = "deepgram", **options: Any) -> WebSocketProvide
 
 
 def _deepgram(options: DeepgramOptions, name: str, ready_seconds: float = PATIENCE_SECONDS) -> WebSocketProvider:
+    from tandem_providers.deepgram import DeepgramProtocol, capabilities
+
     return WebSocketProvider(
         name,
-        deepgram_capabilities(options, name),
+        capabilities(options, name),
         lambda config, leg, opening: DeepgramProtocol(options, config, leg, name, opening),
         ready_seconds=ready_seconds,
     )
@@ -159,9 +161,11 @@ def ElevenLabsAgent(*, name: str = "elevenlabs", **options: Any) -> WebSocketPro
 
 
 def _elevenlabs(options: ElevenLabsOptions, name: str, ready_seconds: float = PATIENCE_SECONDS) -> WebSocketProvider:
+    from tandem_providers.elevenlabs import ElevenLabsProtocol, capabilities
+
     return WebSocketProvider(
         name,
-        elevenlabs_capabilities(options, name),
+        capabilities(options, name),
         lambda config, leg, opening: ElevenLabsProtocol(options, config, leg, name, opening),
         ready_seconds=ready_seconds,
         locate=SignedUrls(options, name) if options.auth == SIGNED_URL else None,

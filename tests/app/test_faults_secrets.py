@@ -79,7 +79,7 @@ async def refused(changes: Mapping[str, str | None]) -> tuple[int | None, str, f
     """`tandem serve` with these settings: its exit status, what it wrote, and how long that took."""
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from tandem.cli import main; main()", "serve",
+        sys.executable, "-m", "tandem", "serve",
         env={**clean(), **environment(1, changes)}, cwd="/",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip

@@ -109,11 +109,11 @@ def test_what_exceeds_the_lead_is_held_and_follows_as_the_caller_hears() -> None
 
 def test_a_blocked_carrier_gets_nothing_and_old_audio_goes_first() -> None:
     book = ledger()
-    book.blocked = True
+    book.block(True)
     assert book.append(voice(3000, 1) + voice(2000, 2), "a", "turn", 0, True, 0.0) == []
     book.drop_oldest(2000)
     assert book.held_ms == 2000
-    book.blocked = False
+    book.block(False)
     assert book.tick(9.0)[0] == Play(voice(2000, 2))
     assert book.counters.dropped_ms == 3000
 

@@ -599,7 +599,7 @@ def test_the_short_way_of_voice_tells_the_same_as_the_long_one(steps: list[Any])
     """Whatever comes before it and beside it; and a message of which nothing but voice came asks for no answer."""
     config = ProcessConfig(functions=[FunctionDeclaration("f", ""), FunctionDeclaration("g", "")])
     short, long = Play(config), Play(config)
-    long.protocol._tries = 0
+    long.protocol._tries = long.protocol._hope = 0
     frames_ = (FRAME, FRAME * 150)
     for step in [voice(b"first"), *steps, voice(b"last")]:
         told = []

@@ -28,7 +28,7 @@ def holding() -> Holding:
 async def test_who_is_dismissed_is_not_heard_any_more_whichever_way() -> None:
     held, laned, heard = holding(), Laned(), list[Event]()
     held.laned = cast(HasLane, laned)
-    held.laned.lane = lambda chunk: True
+    held.laned.lane = lambda audio, item_id: True
     held.gate.open(heard.append)
     held.gate(CHUNK)
     held.dismiss()
