@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tandem.answers import Answers
 from tandem.call_state import BEFORE_STREAM, Move, State, moved
 from tandem.call_types import (
     Answered,
@@ -99,7 +100,7 @@ class Call:
         self._duplex: DuplexVoice | None = None
         self._lost_at = now
         self._cut_when_it_speaks = self._owes_words = self._caller_spoke = self._waits_mutely = False
-        self._asked_again = False
+        self._due = Answers(now)
         self._watch = CarrierWatch(plan.carrier_gone_seconds, now)
         self._handlers: dict[type, Callable[[Any, float], list[CallCommand] | None]] = {
             Media: self._media,
@@ -200,7 +201,8 @@ class Call:
 
     def _media(self, event: Media, now: float) -> list[CallCommand]:
         if self.audio is None:
-            return self._malformed(Malformed("media before start"), now)
+            self.stats.count_bad("media before start")  # a start that is late is waited for, but not for long
+            return []
         self._watch.heard(now)
         return self._hear(self.audio.accept(event, now), now)
 
@@ -321,7 +323,7 @@ class Call:
 
     def _agent_heard(self, now: float) -> bool:
         """Nothing of the agent is playing, waiting or being made."""
-        return self._duplex.heard(now) if self._duplex else not (self._turn or self.ledger.speaking(now))
+        return self._duplex.heard(now) if self._duplex else self._due.over(self._turn, self.ledger.speaking(now), now)
 
     def _words(self, event: Transcript, now: float) -> list[CallCommand]:
         self.record.hear(event, self._since_start(now), settles=self._duplex is not None)
@@ -342,11 +344,11 @@ class Call:
         self.silence.speech_stopped(now)
         self.stats.speech_stopped_at = now
 
-    def _turn_started(self, event: TurnStarted, _now: float) -> None:
+    def _turn_started(self, event: TurnStarted, now: float) -> None:
         if self._leaving is not None and self._leaving.last_words_said:
             self.ledger.kill(event.turn_id)  # the goodbye was the last word
         else:
-            self._turn = event.turn_id
+            self._turn, self._due.seen = event.turn_id, now
 
     def _turn_ended(self, event: TurnEnded, now: float) -> list[CallCommand]:
         if event.turn_id == self._turn:
@@ -355,12 +357,10 @@ class Call:
         if event.status in ("completed", "interrupted") and not event.awaiting_tools:
             self.record.settle()
             self._caller_spoke = event.status == "interrupted"
-            self._asked_again = False
-        if event.status == "failed":
-            self.stats.failed_turns += 1
-            if self.stats.speech_stopped_at is not None and not self._asked_again:
-                self._asked_again = True  # the caller waits: once more, and then it is the caller's turn
-                return [ToProvider(Say(Purpose.RESUME))]
+        self.stats.failed_turns += event.status == "failed"
+        waits = self.state is State.TALKING and not self.silence.talking(now)
+        if waits and self._due.owed(event, unheard=self.stats.speech_stopped_at is not None):
+            return [ToProvider(Say(Purpose.RESUME))]
         return self._check_leaving(now)
 
     def _interrupted(self, _event: Interrupted, now: float) -> list[CallCommand]:

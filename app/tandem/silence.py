@@ -60,17 +60,17 @@ class SilenceWatch:
 
     def nudge_due(self, now: float) -> bool:
         """True once per silence."""
-        if not self.limit or self.nudged or self._talking(now) or now < self.since + self.limit * _NUDGE_SHARE:
+        if not self.limit or self.nudged or self.talking(now) or now < self.since + self.limit * _NUDGE_SHARE:
             return False
         self.nudged = True
         return True
 
     def goodbye_due(self, now: float) -> bool:
-        if not self.limit or not self.nudged or self._talking(now) or self._being_written_down(now):
+        if not self.limit or not self.nudged or self.talking(now) or self._being_written_down(now):
             return False
         return now >= self.end_at - min(_GOODBYE_SECONDS, self.limit * _GOODBYE_SHARE)
 
-    def _talking(self, now: float) -> bool:
+    def talking(self, now: float) -> bool:
         """Speech under way, as long as that is credible."""
         return self._speech_since is not None and now - self._speech_since < self.limit
 

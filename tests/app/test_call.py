@@ -409,6 +409,35 @@ def test_an_answer_that_failed_is_asked_for_once_more() -> None:
     play.silent()
 
 
+def test_an_answer_that_broke_off_is_gone_on_with_unless_the_caller_speaks() -> None:
+    play = talking()
+    play >> TurnStarted("t") >> chunk(800, "a", "t") << Play
+    play >> TurnEnded("t", "failed") << ToProvider(Say(Purpose.RESUME))
+    play = talking()
+    play >> TurnStarted("t") >> UserSpeechStarted() << ToProvider(CancelResponse())
+    play >> TurnEnded("t", "failed")
+    play.silent()
+
+
+def test_a_turn_whose_end_never_comes_does_not_keep_the_call_up() -> None:
+    play = talking(returns_marks=True, silence_seconds=20.0)
+    play >> TurnStarted("t") >> chunk(800, "a", "t", final=True) << [Play, Mark]
+    play.wait(10.0).silent()
+    play.wait(6.5) << ToProvider(Say(Purpose.STILL_THERE))
+    play.wait(12.5) << ToProvider(Say(Purpose.GOODBYE))
+    play.wait(5)
+    assert play.take() == end(EndReason.SILENCE)
+
+
+def test_media_before_the_start_is_counted_and_no_reason_to_hang_up() -> None:
+    play = Playbook()
+    for _ in range(50):
+        play >> Media(FRAME, None, None)
+    play >> Attached() >> READY << GREET
+    play >> START
+    assert play.call.stats.bad_frames == {"media before start": 50}
+
+
 def test_after_our_goodbye_the_agent_does_not_begin_again_and_a_second_order_changes_nothing() -> None:
     play = talking(returns_marks=True)
     play >> HangUp(EndReason.OPERATOR) << [Play(PROMPTS.goodbye), Mark]
