@@ -17,6 +17,9 @@ REORDER_CHUNKS = 3
 REORDER_SECONDS = REORDER_CHUNKS * FRAME_MS / 1000
 IDLE_SECONDS = 0.4
 """Nothing for this long, and silence is put in. Shorter, and a stall of the network would make the stream longer."""
+ANEW_CHUNKS = 25
+"""So many old numbers in a row are no late frames: the carrier has begun to count anew (a stream that it restarted, a
+counter that ran over). Half a second, far more than a network ever delivers twice in one go."""
 LONGEST_GAP_MS = 10_000
 """A larger jump of the carrier's clock is not believed."""
 
@@ -51,6 +54,9 @@ class CallerAudio:
     _due_ms: int | None = None
     """`_next_ms` while all is in order: nothing is waited for, nothing was filled in. None: `_sort` has to see."""
     _filled_ms: float = 0.0
+    _old: int = 0
+    """The last chunk that came too late, and how many did in a row."""
+    _old_run: int = 0
     _early: dict[int, Media] = field(default_factory=dict)
     _early_since: float = 0.0
     _per_ms: int = field(init=False)
@@ -91,9 +97,13 @@ class CallerAudio:
             self._clock = now
             audio = self._pass(media)
             return audio if not self._early else audio + self._drain()
-        if chunk < self._expected or chunk in self._early:
+        if chunk in self._early or (chunk < self._expected and not self._counts_anew(chunk)):
             self.counters.late_or_twice += 1
             return b""
+        if chunk < self._expected:
+            self._clock, self._expected, self._next_ms = now, chunk, None
+            self._early.clear()
+            return self._pass(media)
         if not self._early:
             self._early_since = now
         self._early[chunk] = media
@@ -102,6 +112,12 @@ class CallerAudio:
             return b""
         self._clock = now
         return self._give_up()
+
+    def _counts_anew(self, old: int) -> bool:
+        """Whether this old number is one too many."""
+        self._old_run = self._old_run + 1 if old == self._old + 1 else 1
+        self._old = old
+        return self._old_run > ANEW_CHUNKS
 
     def flows(self, now: float) -> bool:
         """All is in order, and came not long ago: `tick` would find nothing to do."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tandem.caller_audio import CallerAudio
+from tandem.caller_audio import ANEW_CHUNKS, CallerAudio
 from tandem.carriers.events import Media
 from tandem_codecs.format import MULAW_8K
 
@@ -104,3 +104,18 @@ def test_whatever_order_each_frame_comes_out_at_most_once_and_in_order(order: li
     chunks = [*range(1, 1 + base), *(1 + base + i for i in order), *range(9 + base, 16 + base)]
     out = [chunk for chunk in heard(ears(), chunks) if chunk != -1]
     assert out == sorted(set(out))
+
+
+def test_a_carrier_that_begins_to_count_anew_is_heard_again() -> None:
+    listener = ears()
+    heard(listener, list(range(1, 101)))
+    out = heard(listener, list(range(1, 61)), 12.0)
+    assert out == list(range(ANEW_CHUNKS + 1, 61))
+    assert listener.counters.late_or_twice == ANEW_CHUNKS
+    assert listener.counters.silence_ms == 0
+
+
+def test_what_comes_twice_is_not_taken_for_a_new_count() -> None:
+    listener = ears()
+    heard(listener, list(range(1, 101)))
+    assert heard(listener, [*range(81, 101), *range(81, 101), 50, 101, 102], 12.0) == [101, 102]
