@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tandem.metrics import Metrics
 from tandem.providers_from_env import Checked, Choice, check, needs_key, wishes
-from tandem_codecs.format import PCM16_24K, AudioFormat
+from tandem_codecs.convert import prepare
+from tandem_codecs.format import MULAW_8K, PCM16_24K, AudioFormat
 from tandem_providers.client import Client
 from tandem_providers.config import FunctionDeclaration, ProcessConfig
 from tandem_providers.errors import InvalidConfigError, ProviderError
 from tandem_providers.events import Event
 from tandem_providers.fallback import Breaker
-from tandem_providers.provider import FRESH, EventSink, Opening, Provider, Session
+from tandem_providers.provider import FRESH, Capabilities, EventSink, Opening, Provider, Session
 
 if TYPE_CHECKING:
     from tandem.settings import Settings
@@ -96,6 +97,7 @@ class Clients:
     def _built(self, choice: Choice) -> Provider:
         """One that comes with the house is asked for nothing that it can't do, whatever agent it speaks for."""
         provider = choice.kind.build(choice.options, choice.name)
+        _prepare(provider.capabilities)
         return provider if needs_key(choice.kind) else Unburdened(provider)
 
     def _make(self, names: tuple[str, ...]) -> Client:
@@ -112,6 +114,14 @@ class Clients:
             on_attempt=count,
             breakers=[self._breakers[name] for name in names],
         )
+
+
+def _prepare(can: Capabilities) -> None:
+    """Where a provider does not speak the telephone's format: no call shall wait for the tables of a conversion."""
+    if MULAW_8K not in can.input_formats:
+        prepare(MULAW_8K, can.input_formats[0])
+    if MULAW_8K not in can.output_formats:
+        prepare(can.output_formats[0], MULAW_8K)
 
 
 def build_client(settings: Settings, metrics: Metrics) -> Client:

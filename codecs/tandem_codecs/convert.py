@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tandem_codecs.format import AudioFormat, Encoding
+from tandem_codecs.format import FRAME_MS, AudioFormat, Encoding
 from tandem_codecs.g711 import (
     alaw_to_mulaw,
     alaw_to_pcm16,
@@ -52,6 +52,15 @@ class Converter:
 
     def __repr__(self) -> str:
         return " -> ".join(map(str, self._chain))
+
+
+def prepare(source: AudioFormat, target: AudioFormat) -> None:
+    """Do now what the first conversion between these would have to do: work out tables, wake up the library.
+
+    Raises:
+        ValueError: see `Converter`.
+    """
+    Converter(source, target).feed(source.silence(FRAME_MS))
 
 
 def _chain(source: AudioFormat, target: AudioFormat) -> list[AudioFormat]:

@@ -53,3 +53,24 @@ def test_a_function_that_one_of_the_providers_would_refuse_is_told() -> None:
     )
     embedded = Clients(load({"BUILTIN_TOOLS": "hang_up"}, None), Metrics())
     assert embedded.refuses_function(FunctionDeclaration("find")) == "", "it is spared all of them"
+
+
+@pytest.mark.parametrize(
+    ("configured", "conversions"),
+    [
+        ({"PROVIDERS": "gemini", "GEMINI_API_KEY": "planted"}, {(8000, 16000), (24000, 8000)}),
+        (
+            {"PROVIDERS": "openai", "OPENAI_API_KEY": "sk-planted", "OPENAI_AUDIO": "pcm16"},
+            {(8000, 24000), (24000, 8000)},
+        ),
+        ({"OPENAI_API_KEY": "sk-planted"}, set()),
+        ({}, set()),
+    ],
+)
+def test_no_call_waits_for_the_tables_of_a_conversion(
+    configured: dict[str, str], conversions: set[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: set[tuple[int, int]] = set()
+    monkeypatch.setattr("tandem.voices.prepare", lambda source, target: made.add((source.rate, target.rate)))
+    Clients(load(configured, None), Metrics())
+    assert made == conversions

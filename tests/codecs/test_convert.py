@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tandem_codecs.convert import Converter
+from tandem_codecs import resample
+from tandem_codecs.convert import Converter, prepare
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_8K, PCM16_16K, PCM16_24K, AudioFormat, Encoding
 from tandem_codecs.g711 import (
     alaw_to_mulaw,
@@ -131,3 +132,11 @@ def test_any_split_same_bytes(pair: tuple[AudioFormat, AudioFormat], data: bytes
     edges = [0, *sorted(cuts), len(data)]
     pieces = b"".join(converter.feed(data[start:end]) for start, end in itertools.pairwise(edges))
     assert pieces + converter.flush() == whole(*pair, data)
+
+
+def test_what_was_prepared_is_there_and_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(PCM16_24K, MULAW_8K)
+    monkeypatch.setattr(resample, "_table", None)  # what is worked out again fails
+    tone = sound(PCM16_24K, 40)
+    assert len(Converter(PCM16_24K, MULAW_8K).feed(tone)) == 320
+    assert Converter(PCM16_24K, MULAW_8K).feed(PCM16_24K.silence(20)) == MULAW_8K.silence(20)
