@@ -116,6 +116,8 @@ class Conversation:
         self._line: Line | None = None
         self._handles: dict[str, str] = {}
         self._lost_at: deque[float] = deque(maxlen=RECOVERIES)
+        self._lost_by: dict[int, float] = {}
+        """When each provider, by its place in the client, lost it last."""
         self._paused = self._ended = False
         self._began = False
         """A provider has had it: the next one continues."""
@@ -458,8 +460,11 @@ class Conversation:
             index = self._holding.index
             if not error.retryable:
                 self._client.breakers[index].failed(None, error, now, random.random())
-            if not error.retryable or error.code == SILENT:
-                # What it refused, or was mute to, once in this conversation it may be again: now the others come first.
+            again = now - self._lost_by.get(index, -RECOVERY_WINDOW) < RECOVERY_WINDOW
+            self._lost_by[index] = now
+            if not error.retryable or error.code == SILENT or again:
+                # What it refused, was mute to, or broke at twice in this conversation may be so again: now the others
+                # come first.
                 self._order = [*(other for other in self._order if other != index), index]
 
     def _schedule_rotation(self, at: float | None, length: float | None) -> None:

@@ -17,7 +17,7 @@ from tandem_codecs.format import MULAW_8K, PCM16_16K, PCM16_24K
 from tandem_providers.client import Client
 from tandem_providers.commands import CancelResponse, CommitTurn, PlaybackReport, Purpose, Say, SendDtmf, SendText
 from tandem_providers.config import ProcessConfig
-from tandem_providers.conversation import RECOVERIES, Conversation
+from tandem_providers.conversation import RECOVERIES, RECOVERY_WINDOW, Conversation
 from tandem_providers.errors import AuthenticationFailedError, ConnectionFailedError, InvalidConfigError
 from tandem_providers.events import (
     AudioChunk,
@@ -149,6 +149,35 @@ async def test_one_that_refuses_to_go_on_is_asked_last_from_then_on() -> None:
         await events.until(SessionReady, 3)
         assert session.provider == "second"
     async with talk(Client(first, second)) as (session, _):
+        assert session.provider == "first"
+
+
+async def test_one_that_breaks_again_and_again_is_asked_last_from_then_on() -> None:
+    """Each time it is ready, and dies of its first words: who could go on with the call must come to it."""
+    first, second = FakeProvider("first", MULAW_8K), FakeProvider("second", MULAW_8K)
+    async with talk(Client(first, second)) as (session, events):
+        first.session.end(BROKEN)
+        await events.until(SessionReady, 2)
+        assert session.provider == "first", "a connection may break"
+        first.session.end(BROKEN)
+        await events.until(SessionReady, 3)
+        assert session.provider == "second"
+        second.session.end(BROKEN)
+        await events.until(SessionReady, 4)
+        assert session.provider == "second", "for this one it is the first time"
+        second.session.end(BROKEN)
+        await events.until(SessionReady, 5)
+        assert session.provider == "first"
+
+
+async def test_one_that_broke_long_ago_may_break_again() -> None:
+    first, second = FakeProvider("first", MULAW_8K), FakeProvider("second", MULAW_8K)
+    async with talk(Client(first, second)) as (session, events):
+        first.session.end(BROKEN)
+        await events.until(SessionReady, 2)
+        session._lost_by[0] -= RECOVERY_WINDOW
+        first.session.end(BROKEN)
+        await events.until(SessionReady, 3)
         assert session.provider == "first"
 
 
