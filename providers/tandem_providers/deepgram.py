@@ -23,6 +23,7 @@ from tandem_providers.commands import (
     Command,
     CommitTurn,
     PlaybackReport,
+    Purpose,
     Say,
     SendDtmf,
     SendText,
@@ -54,6 +55,8 @@ _ANSWER_MS: Final = 10_000
 """A request to speak that nothing came of after this long is forgotten; so is a turn of which no more came."""
 _DEAF_MS: Final = 1_500
 """The caller is quiet for so much longer than any turn should last: the server has missed the end of one."""
+_UNHEARD_MS: Final = 3_000
+"""Told of that, the server has said nothing for so long: it has not heard words, only noise, and waits for more."""
 _REFUSALS: Final = 3
 _REFUSED: Final = ("INJECT_AGENT_MESSAGE_DURING_USER_SPEECH", "INJECT_AGENT_MESSAGE_DURING_AGENT_SPEECH")
 _WAV: Final = b"RIFF"
@@ -101,6 +104,7 @@ class DeepgramProtocol:
         self._late_since = self._asked_at = self._stopped_at = 0.0
         self._quiet_since = 0.0
         self._nudged = False
+        self._unheard_by = math.inf
         self._wake: float = math.inf
 
     def dial(self) -> Dial:
@@ -205,12 +209,14 @@ class DeepgramProtocol:
         reader = self._reader
         match told:
             case wire.ConversationText(role="user"):
+                self._unheard_by = math.inf
                 return reader.caller_said(told.content)
             case wire.ConversationText():
                 return reader.said(told.content)
             case wire.UserStartedSpeaking():
                 return self._caller_started()
             case wire.AgentThinking():
+                self._unheard_by = math.inf
                 return reader.thinking()
             case wire.AgentStartedSpeaking():
                 return reader.started_speaking()
@@ -243,6 +249,7 @@ class DeepgramProtocol:
     def _caller_started(self) -> list[Event]:
         self._quiet_since = self._late_since = self._now
         self._nudged = False
+        self._unheard_by = math.inf
         return self._reader.caller_started()
 
     def _error(self, code: str, description: str) -> list[Event]:
@@ -289,6 +296,7 @@ class DeepgramProtocol:
             self._quiet_since = self._now
         elif not self._nudged and self._now - self._quiet_since >= self._plan.eot_timeout_ms + _DEAF_MS:
             self._nudged = True
+            self._unheard_by = self._now + _UNHEARD_MS
             self._messages.append(_END_TURN)
             self._news += self._reader.caller_quiet()
             self._news += self._advance()
@@ -350,6 +358,11 @@ class DeepgramProtocol:
             events += reader.drop()
         if reader.turn is not None:
             self._asked = None  # it came about
+            self._unheard_by = math.inf
+        if now >= self._unheard_by:
+            # A cough has stopped the agent, and nobody is going to say anything: it takes up what it was saying.
+            self._unheard_by = math.inf
+            self._asides.add(Aside(direction(Say(Purpose.RESUME)), False, Purpose.RESUME))
         if self._asides and self._may_speak():
             self._ask()
         looks = [
@@ -358,6 +371,7 @@ class DeepgramProtocol:
             (reader.turn is not None, self._alive + _ANSWER_MS),
             (bool(self._asides), self._stopped_at + _STOPPED_MS),
             (bool(self._asides), self._quiet_since + _ANSWER_MS),
+            (True, self._unheard_by),
         ]
         self._wake = min((at for due, at in looks if due and at > now), default=math.inf)
         return events

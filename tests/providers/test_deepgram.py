@@ -456,8 +456,33 @@ def test_a_caller_whose_end_the_server_misses_is_helped_out() -> None:
     play.listen(3000, hum(300, 20)).silence()
     play.listen(6480).silence()
     play.listen(40) << [UserSpeechStopped(play_item(play, 1)), {"type": "ForceEndTurn"}]
-    play.listen(20_000).silence()
+    play.listen(2_900).silence()
     play >> heard("Hello?") << [ItemAdded(play_item(play, 1), None, True), Transcript]
+    play.listen(20_000).silence()
+
+
+def test_a_cough_that_stopped_the_agent_does_not_leave_both_waiting() -> None:
+    """The server takes it for the caller's voice, and waits for words that nobody has said."""
+    play = speaking(fresh())
+    play >> SPEAKS
+    play.take()
+    play.listen(300, hum(300, 20)).listen(6480).silence()
+    play.listen(40) << [UserSpeechStopped(play_item(play, 2)), {"type": "ForceEndTurn"}]
+    play.listen(2_900).silence()
+    play.listen(200) << {"type": "InjectUserMessage"}
+    play.listen(9_000).silence()
+
+
+@pytest.mark.parametrize("sign", ["words", "thinking", "voice", "caller"])
+def test_who_is_answered_is_not_asked_to_be(sign: str) -> None:
+    play = fresh()
+    play >> SPEAKS << UserSpeechStarted
+    play.listen(6540)
+    play.take()
+    thinks = raw(type="AgentThinking", content="hm")
+    play >> {"words": heard("Hello?"), "thinking": thinks, "voice": VOICE, "caller": SPEAKS}[sign]
+    play.take()
+    play.listen(5_000).silence()
 
 
 def test_a_turn_that_no_more_comes_of_is_dropped() -> None:
