@@ -43,8 +43,9 @@ __all__ = ["GeminiOptions", "GeminiProtocol", "capabilities"]
 _LARGEST: Final = PCM16_16K.size(200)
 """More caller audio than this at once goes out in several messages."""
 _EARLY_WARNINGS: Final = 16
-_LATE: Final = PCM16_16K.size(2_000)
-"""How long voice of a turn that was interrupted may still come, if the server does not tell its end."""
+_LATE: Final = PCM16_16K.size(700)
+"""How long voice of a turn that was interrupted may still come, if the server does not tell its end. It would come at
+once, on a socket that keeps the order; what comes a second later is an answer to what the caller has said."""
 _ANSWER: Final = PCM16_16K.size(10_000)
 """A wish to speak that nothing came of after this long is forgotten."""
 _PROVEN: Final = PCM16_16K.size(10_000)

@@ -302,8 +302,9 @@ def test_an_interruption_before_the_turn() -> None:
 def test_a_server_that_never_tells_the_end_of_what_it_stopped() -> None:
     play = Play().speak()
     play >> INTERRUPTED << [Interrupted, TurnEnded]
+    play.listen(200).silence()
     (play >> voice(b"late")).silence()
-    play.listen(2000).silence()
+    play.listen(500).silence()
     play.speak(item=2, turn=2)
 
 
