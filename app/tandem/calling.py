@@ -130,8 +130,13 @@ async def fetch_record(origin: str, call_id: str, api_token: str) -> Mapping[str
         return "no transcript: set API_TOKEN to the server's (it prints one at start when it has none)"
     if answer.status_code != 200:
         return f"no transcript: the server answered {answer.status_code}"
-    record = answer.json()
-    return record if isinstance(record, dict) else "no transcript: the server answered something else"
+    try:
+        record = answer.json()
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        return "no transcript: something else answers at /calls there; a proxy, perhaps, that keeps it inside"
+    return record
 
 
 def unserved(record: Mapping[str, Any]) -> str:

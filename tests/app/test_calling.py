@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import pytest
@@ -51,6 +52,21 @@ def test_the_report_names_median_and_worst() -> None:
     assert "answer to open media stream\t-" in text
     assert "caller stops to agent audible\t700 ms median, 900 ms worst of 3" in text
     assert "caller interrupts to clear\t81 ms" in text
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]"])
+async def test_a_proxy_that_answers_for_the_server_is_no_record(body: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        told = await calling.fetch_record(f"http://127.0.0.1:{port}", "CA1", "token")
+    assert isinstance(told, str)
+    assert "a proxy, perhaps" in told
 
 
 def test_a_caller_who_heard_an_apology_was_not_served() -> None:
