@@ -272,7 +272,7 @@ def route(screen: Screen, settings: Settings, called: str, caller: str = "", car
         ["agent", agent.name],
         ["why", routed.why],
         ["providers", ", ".join(providers)],
-        ["instructions", _short(config.instructions)],
+        ["instructions", _short(config.instructions) or "(none)"],
         ["greeting", _short(greeting) or "(the agent's own words)"],
         ["voice", config.voice or "(the provider's)"],
         ["longest call", f"{agent.max_call_seconds or settings.max_call_seconds:g} s"],
