@@ -45,7 +45,8 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "server": (
-        "HOST", "PORT", "PUBLIC_URL", "TRUSTED_", "SECRET_KEY", "API_TOKEN", "MAX_", "SILENCE_", "DRAIN_", "LOG_",
+        "HOST", "PORT", "PUBLIC_URL", "INSTANCE_", "TRUSTED_", "SECRET_KEY", "API_TOKEN", "MAX_", "SILENCE_", "DRAIN_",
+        "LOG_",
     ),
     "agent": ("PROVIDERS", "INSTRUCTIONS", "GREETING", "VOICE", "TEMPERATURE", "CONNECT_", "HEDGE_", "FAILOVER_"),
     "carriers": ("TWILIO_", "TELNYX_", "PLIVO_"),

@@ -44,7 +44,8 @@ Environment = Mapping[str, str | None]
 
 
 def environment(port: int, changes: Environment) -> dict[str, str]:
-    """Of a server with an account that answers with the echo; None in `changes` takes a variable out."""
+    """Of a server with an account that answers with the echo. None in `changes` takes a variable out; `{port}` in one
+    is the server's own."""
     base = {
         "PORT": str(port),
         "PUBLIC_URL": f"http://127.0.0.1:{port}",
@@ -55,7 +56,8 @@ def environment(port: int, changes: Environment) -> dict[str, str]:
         "PROVIDERS": "echo",
         "LOG_FORMAT": "json",
     }
-    return {name: value for name, value in {**base, **changes}.items() if value is not None}
+    given = {name: value for name, value in {**base, **changes}.items() if value is not None}
+    return {name: value.replace("{port}", str(port)) for name, value in given.items()}
 
 
 class Door:
@@ -190,7 +192,7 @@ class Tandem(Door):
 
     def __init__(self, settings: Settings, app: FastAPI, server: uvicorn.Server) -> None:
         account = settings.twilio
-        super().__init__(settings.origin, *((account.account_sid, account.auth_token) if account else ()))
+        super().__init__(settings.own_origin, *((account.account_sid, account.auth_token) if account else ()))
         self.settings = settings
         self.app = app
         self.server = server

@@ -19,7 +19,7 @@ HANG_UP_SECONDS: Final = 6.0
 
 
 class CarrierLine:
-    """Without an `api` nothing can be ordered. `origin` is where the carrier reaches us (`PUBLIC_URL`)."""
+    """Without an `api` nothing can be ordered. `origin` is where the carrier reaches us (`INSTANCE_URL`)."""
 
     def __init__(self, traits: CarrierTraits, identity: Identity, api: CarrierApi | None, origin: str) -> None:
         self.api = api

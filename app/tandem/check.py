@@ -57,7 +57,7 @@ async def run(screen: Screen, settings: Settings, numbers: Iterable[str] = (), *
 
         with screen.busy("looking at the tools"):
             findings += await tools(settings.tools)
-    with screen.busy(f"looking at {settings.origin}"):
+    with screen.busy(f"looking at {' and '.join(settings.origins)}"):
         findings += await public_url(settings)
     with screen.busy("asking the carriers"):
         findings += await carriers(settings, numbers, fix=fix)
@@ -135,9 +135,16 @@ def _remedy(error: ProviderError) -> str:
 
 
 async def public_url(settings: Settings) -> list[Finding]:
-    """Can the world find this server at `PUBLIC_URL`, and is it one of ours that answers there?"""
-    origin, what = settings.origin, "public URL"
-    findings: list[Finding] = []
+    """Can the world find this server at `PUBLIC_URL`, and `INSTANCE_URL`, and is it one of ours that answers there?"""
+    findings = await _reached(settings, settings.origin)
+    if settings.own_origin != settings.origin:
+        own = await _reached(settings, settings.own_origin)
+        findings += [replace(each, fix=each.fix.replace("PUBLIC_URL", "INSTANCE_URL")) for each in own]
+    return findings
+
+
+async def _reached(settings: Settings, origin: str) -> list[Finding]:
+    what, findings = "public URL", list[Finding]()
     untried = settings.demo or not settings.carriers
     if is_local(origin):
         fix = "set PUBLIC_URL to the https address that your proxy or tunnel gives you"

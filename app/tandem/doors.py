@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol, TypeVar
 
 from fastapi import FastAPI, Response, WebSocket
 
@@ -26,6 +28,10 @@ TOKEN_SECONDS = 120
 
 _MOST_AGENTS = 0xFF
 """That another instance can be told of."""
+
+_NOT_HERE = "not_here"
+"""It is of a call that we place, and only the instance that placed it knows what for: 503, so that a proxy which can
+asks another one."""
 
 log = logs.get(__name__)
 
@@ -102,8 +108,24 @@ def stream_url_of(
 ) -> str:
     """The same for a call that another instance may have taken in, or that has no id yet (empty)."""
     token = tokens.issue(_key(settings), carrier.name, session, call_id, time.time() + seconds)
-    scheme, _, host = settings.origin.partition("://")
+    scheme, _, host = settings.own_origin.partition("://")
     return f"{'wss' if scheme == 'https' else 'ws'}://{host}/{carrier.name}/media/{token}"
+
+
+class Verdict(Protocol):
+    """What a carrier's signature is worth."""
+
+    @property
+    def genuine(self) -> bool: ...
+
+
+V = TypeVar("V", bound=Verdict)
+
+
+def verdict_of(settings: Settings, judge: Callable[[str], V]) -> V:
+    """That of a request to any of our origins: a signature covers the URL as the carrier was given it."""
+    verdicts = [judge(origin) for origin in settings.origins]
+    return next((verdict for verdict in verdicts if verdict.genuine), verdicts[0])
 
 
 def without_values(url: str) -> str:
@@ -115,7 +137,7 @@ async def let_in(websocket: WebSocket, carrier: CarrierKind, account_id: str, to
     """A media socket whose upgrade is genuine: carries its call to the end, or is refused before it is accepted."""
     bridge, why = _bridge_of(websocket, carrier, account_id, token)
     if bridge is None:
-        await turn_away(websocket, why)
+        await turn_away(websocket, why, status=503 if why == _NOT_HERE else 403)
         return
     await websocket.accept()
     receiver = bridge.receiver()
@@ -156,6 +178,8 @@ def _bridge_of(websocket: WebSocket, carrier: CarrierKind, account_id: str, text
         return None, "forged"  # nobody takes up a place here without one of us having said so
     if token in used:
         return None, "used"  # its call was here, and is over
+    if token.verify(key, carrier.name, ""):
+        return None, _NOT_HERE
     refusal = board.refuse()
     if refusal is not None:
         return None, refusal.value

@@ -64,7 +64,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
     )
     try:
         async with opened_tools(current.tools, counters, clients.refuses_function) as toolbox, owned_tasks() as start:
-            board = Switchboard(clients.of(), config, limits, counters, start, current.origin)
+            board = Switchboard(clients.of(), config, limits, counters, start, current.own_origin)
             app.state.toolbox, board.equip, board.client_of = toolbox, toolbox.equip, clients.of
             app.state.switchboard = board
             app.state.start = start  # for work that a carrier's request starts and does not wait for

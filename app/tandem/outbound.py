@@ -70,7 +70,7 @@ def dial(app: FastAPI, order: Order) -> Bridge | Refusal:
         return refusal
     api: CarrierApi = app.state.apis[kind.name]
     identity = Identity(new_session(settings, kind), caller=order.from_, called=order.to, outbound=True)
-    where, ring = f"{settings.origin}/{kind.name}", round(order.outbound.ring_seconds)
+    where, ring = f"{settings.own_origin}/{kind.name}", round(order.outbound.ring_seconds)
     max_seconds = order.agent.max_call_seconds or settings.max_call_seconds
     wish = OutboundCall(
         to=order.to,

@@ -17,7 +17,7 @@ from tandem.carriers.plivo import content_type, traits
 from tandem.carriers.seen import Seen
 from tandem.carriers.table import PLIVO, CarrierKind
 from tandem.carriers.xml_answer import XmlAnswer
-from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away, without_values
+from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away, verdict_of, without_values
 from tandem.guests import welcome
 from tandem.settings import PlivoAccount, Settings
 from tandem.switchboard import Refusal, Switchboard
@@ -97,7 +97,7 @@ def _put_through(settings: Settings, asked: Mapping[str, str]) -> XmlAnswer:
         asked["transfer"],
         caller_id=asked.get("as", ""),
         ring_seconds=int(ring) if ring.isascii() and ring.isdigit() else RING_SECONDS,
-        after_url=asked.get("after") or f"{settings.origin}/plivo/status?after=transfer",
+        after_url=asked.get("after") or f"{settings.own_origin}/plivo/status?after=transfer",
     )
 
 
@@ -106,7 +106,7 @@ def stream_of(settings: Settings, bridge: Bridge) -> XmlAnswer:
     return webhook.stream_answer(
         stream_url(settings, bridge),
         content_type=content_type(bridge.carrier.traits.formats[0]),
-        status_url=f"{settings.origin}/plivo/status",
+        status_url=f"{settings.own_origin}/plivo/status",
         session=bridge.identity.session,
     )
 
@@ -148,7 +148,9 @@ async def media(websocket: WebSocket, token: str) -> None:
         await turn_away(websocket, "not_configured", status=404)
         return
     path = _raw_path(websocket.scope["raw_path"])
-    signed = webhook.upgrade_signed_as(path, settings.origin, account.auth_token, dict(websocket.headers))
+    headers = dict(websocket.headers)
+    forms = [webhook.upgrade_signed_as(path, origin, account.auth_token, headers) for origin in settings.origins]
+    signed = next(filter(None, forms), "")
     log.info("plivo opens a media socket", signed_as=signed.replace(token, "TOKEN") or "nothing known")
     await let_in(websocket, carrier_of(account), account.auth_id, token)
 
@@ -182,18 +184,16 @@ async def _verified(
     Raises:
         HTTPException: 403; 400 when it is of no call.
     """
-    verdict = webhook.verify(
-        webhook.Webhook(
-            method=request.method,
-            path=_raw_path(request.scope["raw_path"]),
-            query=request.scope["query_string"].decode("latin-1"),
-            content_type=request.headers.get("content-type", ""),
-            body=await request.body(),
-            headers=dict(request.headers),
-        ),
-        settings.origin,
-        webhook.Keys(account.auth_token, v2=account.signature_v2),
+    asked = webhook.Webhook(
+        method=request.method,
+        path=_raw_path(request.scope["raw_path"]),
+        query=request.scope["query_string"].decode("latin-1"),
+        content_type=request.headers.get("content-type", ""),
+        body=await request.body(),
+        headers=dict(request.headers),
     )
+    keys = webhook.Keys(account.auth_token, v2=account.signature_v2)
+    verdict = verdict_of(settings, lambda origin: webhook.verify(asked, origin, keys))
     route = request.url.path
     if not verdict.genuine or verdict.form is None:
         request.app.state.metrics.webhooks.labels(route, "403").inc()

@@ -118,6 +118,11 @@ class Settings(BaseModel):
         description="Origin that carriers see, such as https://voice.example.com. Signatures are checked against it "
         "and stream URLs are built from it, never from the Host header. Default: http://localhost:PORT.",
     )
+    instance_url: str = Field(
+        "",
+        description="Origin by which carriers reach this very instance, where several share PUBLIC_URL: all that "
+        "belongs to a call comes back to the instance that has it. Default: PUBLIC_URL.",
+    )
     secret_key: SecretStr = Field(
         default_factory=lambda: SecretStr(secrets.token_urlsafe(32)),
         description="Signs stream tokens. Random at each start when unset; several instances need the same one.",
@@ -290,8 +295,18 @@ class Settings(BaseModel):
 
     @property
     def origin(self) -> str:
-        """`PUBLIC_URL` or its default, without a slash at the end."""
+        """`PUBLIC_URL` or its default, without a slash at the end: what carriers are set to."""
         return self.public_url or f"http://localhost:{self.port}"
+
+    @property
+    def own_origin(self) -> str:
+        """`INSTANCE_URL` or its default, without a slash at the end: for what belongs to a call of this instance."""
+        return self.instance_url or self.origin
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """All by which carriers reach us: what they sign is of one of them."""
+        return tuple(dict.fromkeys((self.origin, self.own_origin)))
 
     @property
     def api_token_is_ours(self) -> bool:
@@ -365,7 +380,7 @@ class Settings(BaseModel):
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("public_url", "twilio_api_url")
+    @field_validator("public_url", "instance_url", "twilio_api_url")
     @classmethod
     def _is_origin(cls, value: str) -> str:
         return origin_of(value) if value else value
@@ -550,8 +565,9 @@ def _look_twice(settings: Settings, given: Mapping[str, str], warnings: list[str
         warnings.append("TWILIO_ACCOUNT_SID does not look like one (AC and 32 hexadecimal digits)")
     if settings.plivo_auth_id and not re.fullmatch(r"(MA|SA)[0-9A-Z]{18}", settings.plivo_auth_id):
         warnings.append("PLIVO_AUTH_ID does not look like one (MA, or SA of a subaccount, and 18 letters and digits)")
-    if settings.origin.startswith("http://") and not is_local(settings.origin):
-        warnings.append("PUBLIC_URL is not https: Twilio opens media streams only over wss")
+    if any(each.startswith("http://") and not is_local(each) for each in (settings.origin, settings.own_origin)):
+        name = "INSTANCE_URL" if settings.origin.startswith("https://") else "PUBLIC_URL"
+        warnings.append(f"{name} is not https: Twilio opens media streams only over wss")
     ways_out = {f"TRANSFER_TARGETS: {name}": to for name, to in settings.tools.targets.items()}
     if settings.failover_number:
         ways_out["FAILOVER_NUMBER"] = settings.failover_number

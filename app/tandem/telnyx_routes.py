@@ -84,7 +84,7 @@ def _stream_of(settings: Settings, account: TelnyxAccount, bridge: Bridge) -> Xm
     return webhook.connect_stream(
         stream_url(settings, bridge),
         codec_of(account, texml=True),
-        status_callback=f"{settings.origin}/telnyx/status",
+        status_callback=f"{settings.own_origin}/telnyx/status",
         parameters={"session": bridge.identity.session},
     )
 

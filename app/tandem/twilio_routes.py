@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import APIRouter, HTTPException, Request, Response, WebSocket
 
 from tandem import logs
@@ -11,7 +13,7 @@ from tandem.carriers import twilio_webhook as webhook
 from tandem.carriers.forms import Form
 from tandem.carriers.table import TWILIO
 from tandem.carriers.xml_answer import XmlAnswer
-from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away, without_values
+from tandem.doors import IncomingCall, let_in, stream_url, take_in, turn_away, verdict_of, without_values
 from tandem.guests import welcome
 from tandem.settings import Settings, TwilioAccount
 from tandem.switchboard import Refusal, Switchboard
@@ -134,8 +136,8 @@ def stream_of(settings: Settings, bridge: Bridge) -> XmlAnswer:
     """The TwiML that streams this call to us."""
     return webhook.connect_stream(
         stream_url(settings, bridge),
-        action_url=f"{settings.origin}{_AFTER}",
-        status_callback_url=f"{settings.origin}/twilio/status",
+        action_url=f"{settings.own_origin}{_AFTER}",
+        status_callback_url=f"{settings.own_origin}/twilio/status",
         parameters={"session": bridge.identity.session},
     )
 
@@ -167,19 +169,21 @@ async def media(websocket: WebSocket, token: str) -> None:
     if account is None:
         await turn_away(websocket, "not_configured", status=404)
         return
-    headers = websocket.headers
-    verdict = webhook.verify_upgrade(
-        _raw_path(websocket.scope["raw_path"]),
-        settings.origin,
-        webhook.Keys((account.auth_token,), account.shared_keys),
-        query=websocket.scope["query_string"].decode("latin-1"),
-        given=headers.get(webhook.SIGNATURE_HEADER, ""),
-        settings=headers.get(webhook.SETTINGS_HEADER, ""),
-    )
-    if verdict.genuine:
+    if verdict_of(settings, partial(_upgrade_from_twilio, websocket, account)).genuine:
         await let_in(websocket, TWILIO, account.account_sid, token)
     else:
         await turn_away(websocket, "signature", status=404 if account.demo else 403)
+
+
+def _upgrade_from_twilio(websocket: WebSocket, account: TwilioAccount, origin: str) -> webhook.Verdict:
+    return webhook.verify_upgrade(
+        _raw_path(websocket.scope["raw_path"]),
+        origin,
+        webhook.Keys((account.auth_token,), account.shared_keys),
+        query=websocket.scope["query_string"].decode("latin-1"),
+        given=websocket.headers.get(webhook.SIGNATURE_HEADER, ""),
+        settings=websocket.headers.get(webhook.SETTINGS_HEADER, ""),
+    )
 
 
 def _account(settings: Settings) -> TwilioAccount:
@@ -194,19 +198,17 @@ async def _verified(request: Request, settings: Settings, account: TwilioAccount
     Raises:
         HTTPException: 403; for the demo account 404, since then no carrier is configured.
     """
-    verdict = webhook.verify(
-        webhook.Webhook(
-            method=request.method,
-            path=_raw_path(request.scope["raw_path"]),
-            query=request.scope["query_string"].decode("latin-1"),
-            content_type=request.headers.get("content-type", ""),
-            body=await request.body(),
-            signature=request.headers.get(webhook.SIGNATURE_HEADER, ""),
-            signature_settings=request.headers.get(webhook.SETTINGS_HEADER, ""),
-        ),
-        settings.origin,
-        webhook.Keys((account.auth_token,), account.shared_keys),
+    asked = webhook.Webhook(
+        method=request.method,
+        path=_raw_path(request.scope["raw_path"]),
+        query=request.scope["query_string"].decode("latin-1"),
+        content_type=request.headers.get("content-type", ""),
+        body=await request.body(),
+        signature=request.headers.get(webhook.SIGNATURE_HEADER, ""),
+        signature_settings=request.headers.get(webhook.SETTINGS_HEADER, ""),
     )
+    keys = webhook.Keys((account.auth_token,), account.shared_keys)
+    verdict = verdict_of(settings, lambda origin: webhook.verify(asked, origin, keys))
     route = request.url.path
     if not verdict.genuine or verdict.form is None:
         code = 404 if account.demo else 403

@@ -97,6 +97,15 @@ async def test_a_server_that_was_started_before_a_carriers_keys_were_set_is_foun
     assert (server.verdict, "has no keys of Plivo" in server.found, "restart" in server.fix) == ("wrong", True, True)
 
 
+async def test_an_instances_own_name_is_looked_at_too() -> None:
+    answer = {"status": "ok", "service": "tandem", "carriers": ["twilio"]}
+    async with web({"/healthz": (200, answer)}) as origin, web({"/healthz": (301, {})}, location="/") as own:
+        findings = await check.public_url(settings(PUBLIC_URL=origin, INSTANCE_URL=own))
+    assert next(each.found for each in findings if each.what == "server") == f"a Tandem answers at {origin}"
+    assert findings[-1].found == f"{own} redirects to /"
+    assert "INSTANCE_URL" in findings[-1].fix
+
+
 async def test_a_proxy_that_swallows_upgrades_is_found() -> None:
     async with web({}) as origin:
         finding = await check._upgrade(origin)

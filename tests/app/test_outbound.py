@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from carrier_api import THEIRS, Callee, Office, office
 from servers import Dialled, log_lines, new_sid, until
+from websockets.exceptions import InvalidStatus
 
 from tandem import carrier_line
 from tandem.bridge import Bridge
@@ -186,10 +187,11 @@ async def test_a_stream_with_a_token_of_nobodys_order_is_not_taken() -> None:
     async with office() as here:
         settings = here.server.settings
         url = stream_url_of(settings, TWILIO, new_session(settings, TWILIO), "")
-        dialled = Dialled(here.server, new_sid("CA"), url)
-        async with dialled.stream() as stream:
-            await stream.start()
-            assert await stream.ends() == (1008, "wrong_call")
+        with pytest.raises(InvalidStatus) as refused:
+            async with Dialled(here.server, new_sid("CA"), url).stream():
+                pass
+        assert refused.value.response.status_code == 503
+        assert await here.server.metric("tokens_refused_total", reason="not_here") == 1
 
 
 async def test_a_call_over_its_api_knows_an_answering_machine() -> None:

@@ -194,6 +194,20 @@ def test_public_url_is_an_origin(given: str, origin: str) -> None:
     assert settings({"PUBLIC_URL": given}).origin == origin
 
 
+def test_an_instance_may_have_an_origin_of_its_own() -> None:
+    one = settings({"PUBLIC_URL": "https://voice.example.com"})
+    assert one.own_origin == one.origin
+    assert one.origins == (one.origin,)
+    several = settings({"PUBLIC_URL": "https://voice.example.com", "INSTANCE_URL": "https://voice-1.example.com/"})
+    assert several.own_origin == "https://voice-1.example.com"
+    assert several.origins == (one.origin, several.own_origin)
+    (told,) = problems({"INSTANCE_URL": "https://voice.example.com/one"})
+    assert told.startswith("INSTANCE_URL")
+    for name, other in (("PUBLIC_URL", "INSTANCE_URL"), ("INSTANCE_URL", "PUBLIC_URL")):
+        found = settings({name: "http://voice.example.com", other: "https://voice-1.example.com"})
+        assert f"{name} is not https" in " ".join(found.warnings)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -20,11 +20,12 @@ def open_apis(settings: Settings) -> dict[str, CarrierApi]:
             account.api_url,
             account.api_key,
             codec=CODECS[account.codec],
-            events_url=f"{settings.origin}/telnyx/events",
+            events_url=f"{settings.own_origin}/telnyx/events",
+            keeps_calls=settings.own_origin != settings.origin,
             connection_id=account.connection_id,
         )
     if (plivo := settings.plivo) is not None:
         apis["plivo"] = PlivoApi(
-            plivo.api_url, plivo.auth_id, plivo.auth_token, voice_url=f"{settings.origin}/plivo/voice"
+            plivo.api_url, plivo.auth_id, plivo.auth_token, voice_url=f"{settings.own_origin}/plivo/voice"
         )
     return apis

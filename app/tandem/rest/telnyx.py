@@ -69,7 +69,8 @@ class Application:
 class TelnyxApi:
     """One account. Implements `CarrierApi`; the rest is Telnyx's own. All but `close` raise `CarrierApiError`.
 
-    What becomes of a call that was placed or moved is told at `events_url`, whatever its application is set to.
+    What becomes of a call that was placed or moved is told at `events_url`, whatever its application is set to; with
+    `keeps_calls`, what becomes of one that was answered, too.
     """
 
     def __init__(
@@ -79,11 +80,13 @@ class TelnyxApi:
         *,
         codec: Codec,
         events_url: str,
+        keeps_calls: bool = False,
         connection_id: str = "",
         patience: Patience = _PATIENCE,
     ) -> None:
         self._codec = codec
-        self._events_url = events_url
+        self._told_at = {"webhook_url": events_url, "webhook_url_method": "POST"}
+        self._told_of_answered = self._told_at if keeps_calls else {}
         self._connection_id = connection_id
         self._http = CarrierHttp(
             "telnyx",
@@ -106,8 +109,7 @@ class TelnyxApi:
             "timeout_secs": min(max(call.ring_seconds, 5), 600),
             "time_limit_secs": min(max(call.limit_seconds, 30), 14_400),
             **self._stream(call.stream_url),
-            "webhook_url": self._events_url,
-            "webhook_url_method": "POST",
+            **self._told_at,
             "client_state": placed_state(call.session),
             "command_id": f"dial-{call.session}",
         }
@@ -138,8 +140,7 @@ class TelnyxApi:
             "to": transfer.to,
             "from": transfer.caller_id,
             "timeout_secs": min(max(transfer.ring_seconds, 5), 600),
-            "webhook_url": self._events_url,
-            "webhook_url_method": "POST",
+            **self._told_at,
             "target_leg_client_state": transfer_state(call_id),
         }
         await self._command(call_id, "transfer", body)
@@ -165,9 +166,8 @@ class TelnyxApi:
 
     async def answer(self, call_id: str, session: str) -> None:
         """Take an incoming call. `session` comes back as the client state of its later webhooks."""
-        await self._command(
-            call_id, "answer", {"client_state": client_state(session), "command_id": f"answer-{session}"}
-        )
+        known_by = {"client_state": client_state(session), "command_id": f"answer-{session}"}
+        await self._command(call_id, "answer", {**known_by, **self._told_of_answered})
 
     async def reject(self, call_id: str) -> None:
         """Refuse an incoming call: the caller hears the busy tone."""

@@ -180,6 +180,8 @@ class TelnyxApiEngine:
             call.commands[command_id] = now + COMMAND_SECONDS
         if body.get("client_state"):
             call.client_state = body["client_state"]
+        if action == "answer":
+            call.webhook_url = body.get("webhook_url", "")
         return OK, Command(action, body, call)
 
     def _update(self, call_id: str, body: dict[str, Any]) -> tuple[ApiAnswer, Command | None]:
