@@ -48,7 +48,11 @@ class CallerKind:
 def _twilio(settings: Settings) -> Caller:
     account = settings.twilio
     if account is None:
-        raise ValueError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: calls are signed with the server's; set them")
+        raise ValueError(
+            "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: calls are signed with the server's; set them. Before there is "
+            "an account made-up ones will do, the same here and for the server, such as "
+            "TWILIO_ACCOUNT_SID=AC00000000000000000000000000000001"
+        )
     return Caller(account.account_sid, account.auth_token, twilio.place_call, calling.why_refused(account))
 
 

@@ -119,8 +119,11 @@ def fit(
                     left_out.append(wish)
         unsaid = [*left_out, *(["greeting"] if greeting and not provider.capabilities.text_in else [])]
         if unsaid:
-            names = " and ".join(dict.fromkeys(_name_of(wish) for wish in unsaid))
-            warnings.append(f"{names} mean nothing to provider {choice.name}, which answers without them")
+            names = dict.fromkeys(_name_of(wish) for wish in unsaid)
+            mean = "means" if len(names) == 1 and "," not in "".join(names) else "mean"
+            warnings.append(
+                f"{' and '.join(names)} {mean} nothing to provider {choice.name}, which answers without them"
+            )
         fitted.append(replace(choice, left_out=frozenset(left_out)))
         try:
             check(provider, ProcessConfig())

@@ -75,6 +75,7 @@ def test_calls_need_the_secret_of_the_server(monkeypatch: pytest.MonkeyPatch) ->
     result = runner.invoke(app, ["call"])
     assert result.exit_code == 2
     assert "TWILIO_AUTH_TOKEN" in result.stderr
+    assert "Before there is an account made-up ones will do" in result.stderr
 
 
 def test_a_call_to_nobody_fails_with_1() -> None:

@@ -78,6 +78,7 @@ def test_what_comes_with_the_house_is_spared_and_that_is_told_once() -> None:
     assert found.warnings == (
         "INSTRUCTIONS and VOICE and TEMPERATURE and GREETING mean nothing to provider echo, which answers without them",
     )
+    assert "GREETING means nothing" in load({"GREETING": "Hi!"}, None).warnings[0]
     (choice,) = found.choices
     assert choice.left_out == {"instructions", "voice", "temperature"}
     assert process_config(found) == ProcessConfig("Be nice.", "alto", temperature=1.0)
