@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 
 from tandem import call_report, logs
@@ -175,8 +174,8 @@ class Bridge:
             self._may_spend.set()
         self._over = asyncio.Event()
         self._spawn: StartTask | None = None
-        self._waiting: deque[CallCommand] = deque(maxlen=_WAITING)
-        self._inbox: deque[CallEvent] = deque()
+        self._waiting: list[CallCommand] = []
+        self._inbox: list[CallEvent] = []
         self._busy = False
         self._blocked = False
         self._ticker = ticker
@@ -261,8 +260,8 @@ class Bridge:
                 lane=self._plays,
             ) as session:
                 self._session = session
-                self._obey(self._waiting)
-                self._waiting.clear()
+                waiting, self._waiting = self._waiting, []
+                self._obey(waiting)
                 await self._over.wait()
                 self._session = None
                 line_ended = start(self._end_line(), name="end of line")  # while the provider is let go
@@ -505,14 +504,14 @@ class Bridge:
             self._obey(self.call.handle(event, now))
             while self._inbox:
                 now = self._told_at = time.monotonic()
-                self._obey(self.call.handle(self._inbox.popleft(), now))
+                self._obey(self.call.handle(self._inbox.pop(0), now))
         except Exception as error:
             self._log.error("the call failed", error=error, event_kind=type(event).__name__)
             self._end(EndReason.INTERNAL_ERROR)
         finally:
             self._busy = False
 
-    def _obey(self, commands: list[CallCommand] | deque[CallCommand]) -> None:
+    def _obey(self, commands: list[CallCommand]) -> None:
         for command in commands:
             kind = type(command)
             if kind is Play or kind is Mark or kind is Clear:
@@ -530,7 +529,7 @@ class Bridge:
         session = self._session
         if session is None:
             if not self._over.is_set():
-                self._waiting.append(command)
+                self._waiting = [*self._waiting[1 - _WAITING :], command]
         elif type(command) is Hear:
             session.send_audio(command.audio)
         elif type(command) is ToProvider:

@@ -76,7 +76,7 @@ class Call:
     def __init__(self, plan: CallPlan, now: float) -> None:
         self.plan = plan
         self.state = State.RINGING if plan.outbound is None else State.DIALLING
-        self.opened_at = self._time = now
+        self.opened_at = self._time = self._lost_at = now
         self.started_at: float | None = None
         self.stats = CallStats()
         self.ledger = Ledger(plan.format, plan.lead_ms, blocked=True)
@@ -98,42 +98,9 @@ class Call:
         self._ears = Ears()
         self._provider_gone = self._provider_held = self._text_in = self._asked_to_wait = False
         self._duplex: DuplexVoice | None = None
-        self._lost_at = now
         self._cut_when_it_speaks = self._owes_words = self._caller_spoke = self._waits_mutely = False
         self._due = Answers(now)
         self._watch = CarrierWatch(plan.carrier_gone_seconds, now)
-        self._handlers: dict[type, Callable[[Any, float], list[CallCommand] | None]] = {
-            Media: self._media,
-            AudioChunk: self._agent_audio,
-            MarkPlayed: self._mark_played,
-            Tick: self._tick,
-            Transcript: self._words,
-            ItemAdded: lambda event, now: self.record.place(event, self._since_start(now)),
-            Interrupted: self._interrupted,
-            ProviderLost: self._provider_lost,
-            UserSpeechStarted: self._speech_started,
-            UserSpeechStopped: self._speech_stopped,
-            TurnStarted: self._turn_started,
-            TurnEnded: self._turn_ended,
-            Usage: lambda event, _now: self.stats.add_usage(event),
-            Dtmf: self._dtmf,
-            Attached: self._attached,
-            Started: self._started,
-            Stopped: self._stopped,
-            CallOver: self._call_over,
-            Answered: self._answered,
-            MachineFound: self._machine_found,
-            Depart: self._depart,
-            Returned: self._returned,
-            Tell: self._tell_provider,
-            Malformed: self._malformed,
-            SessionReady: self._session_ready,
-            SessionClosed: self._session_closed,
-            HangupRequested: lambda _, now: self._leave(Leaving(EndReason.AGENT_HUNG_UP, by=now + plan.leave_seconds)),
-            SocketBlocked: self._socket_blocked,
-            SocketLost: self._socket_lost,
-            HangUp: self._hang_up,
-        }
 
     def handle(self, event: CallEvent, now: float) -> list[CallCommand]:
         """Something happened. Events that need no action here (warnings, tool calls) answer nothing."""
@@ -141,10 +108,10 @@ class Call:
         kind = type(event)
         if kind is not Tick and kind is not MarkPlayed:
             self.ways.ledger, self.ways.look_at = None, 0.0
-        handler = self._handlers.get(kind)
+        handler = _HANDLERS.get(kind)
         if handler is None or self.state is State.ENDED:
             return []
-        commands = handler(event, now)
+        commands = handler(self, event, now)
         self._choose_ways()
         return commands or []
 
@@ -283,7 +250,6 @@ class Call:
         if self.state is State.RINGING:
             self.ledger.clear(now)
             return []
-        self._lost_at = now
         self._cut_when_it_speaks = unfinished
         self._owes_words = unfinished and not self._caller_spoke
         return []
@@ -568,9 +534,8 @@ class Call:
         if self._machine.deaf or not self._agent_heard(now):
             self.silence.agent_active(now)
         if self.silence.goodbye_due(now):
-            end = self.silence.end_at
-            by = max(end, now + WORDS_SECONDS) + 0.9
-            leaving = Leaving(EndReason.SILENCE, by=by, not_before=end, words_by=now + WORDS_SECONDS)
+            end, words_by = self.silence.end_at, now + WORDS_SECONDS
+            leaving = Leaving(EndReason.SILENCE, by=max(end, words_by) + 0.9, not_before=end, words_by=words_by)
             return [*self._leave(leaving), ToProvider(Say(Purpose.GOODBYE))]
         if self.silence.nudge_due(now):
             self.stats.nudges += 1
@@ -588,13 +553,47 @@ class Call:
         return []
 
     def _release_provider(self) -> list[CallCommand]:
-        if self._provider_held and not self.ledger.overfull:
-            self._provider_held = False
-            return [HoldProvider(False)]
-        return []
+        if not self._provider_held or self.ledger.overfull:
+            return []
+        self._provider_held = False
+        return [HoldProvider(False)]
 
     def _since_start(self, now: float) -> float:
         return round(now - (self.started_at if self.started_at is not None else self.opened_at), 3)
 
     def _move(self, move: Move) -> None:
         self.state = moved(self.state, move)
+
+
+_HANDLERS: dict[type, Callable[[Call, Any, float], list[CallCommand] | None]] = {
+    Media: Call._media,
+    AudioChunk: Call._agent_audio,
+    MarkPlayed: Call._mark_played,
+    Tick: Call._tick,
+    Transcript: Call._words,
+    ItemAdded: lambda call, event, now: call.record.place(event, call._since_start(now)),
+    Interrupted: Call._interrupted,
+    ProviderLost: Call._provider_lost,
+    UserSpeechStarted: Call._speech_started,
+    UserSpeechStopped: Call._speech_stopped,
+    TurnStarted: Call._turn_started,
+    TurnEnded: Call._turn_ended,
+    Usage: lambda call, event, _: call.stats.add_usage(event),
+    Dtmf: Call._dtmf,
+    Attached: Call._attached,
+    Started: Call._started,
+    Stopped: Call._stopped,
+    CallOver: Call._call_over,
+    Answered: Call._answered,
+    MachineFound: Call._machine_found,
+    Depart: Call._depart,
+    Returned: Call._returned,
+    Tell: Call._tell_provider,
+    Malformed: Call._malformed,
+    SessionReady: Call._session_ready,
+    SessionClosed: Call._session_closed,
+    HangupRequested: lambda call, _, now: call._leave(Leaving(EndReason.AGENT_HUNG_UP, now + call.plan.leave_seconds)),
+    SocketBlocked: Call._socket_blocked,
+    SocketLost: Call._socket_lost,
+    HangUp: Call._hang_up,
+}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from tandem.call_types import EndReason
@@ -27,7 +26,7 @@ class CarrierWatch:
     blocked_since: float | None = None
     probes: int = 0
     _probed_at: float = 0.0
-    _bad_times: deque[float] = field(default_factory=lambda: deque(maxlen=BAD_FRAMES))
+    _bad_times: list[float] = field(default_factory=list)
 
     def heard(self, now: float) -> None:
         """The carrier said something, whatever it was."""
@@ -66,5 +65,5 @@ class CarrierWatch:
 
     def bad_frame(self, now: float) -> bool:
         """One that can't be read. True when that is one too many."""
-        self._bad_times.append(now)
+        self._bad_times = [*self._bad_times[1 - BAD_FRAMES :], now]
         return len(self._bad_times) == BAD_FRAMES and now - self._bad_times[0] <= BAD_FRAME_WINDOW

@@ -12,7 +12,6 @@ Positions are bytes of the outbound format, counted from the start of the call a
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -32,7 +31,7 @@ REFILL_MS = 200
 HOLD_LIMIT_MS = 120_000
 """More than this waiting on our side, and the provider is asked to wait."""
 _FORGET = 64
-"""Cleared marks and cut turns that are remembered, to recognise what still arrives for them."""
+"""Cut turns that are remembered, to recognise what still arrives for them."""
 
 
 @dataclass(slots=True)
@@ -100,9 +99,9 @@ class Ledger:
     items: dict[str, ItemAudio] = field(default_factory=dict)
     blocked: bool = False
     """The socket takes nothing at the moment: everything is held. See `block`."""
-    _held: deque[_Piece] = field(default_factory=deque)
+    _held: list[_Piece] = field(default_factory=list)
     _held_bytes: int = 0
-    _out: deque[_Piece] = field(default_factory=deque)
+    _out: list[_Piece] = field(default_factory=list)
     _sent: int = 0
     _taken_back: int = 0
     """Sent, and thrown away by a clear before it was heard."""
@@ -112,8 +111,7 @@ class Ledger:
     _marks: dict[str, int] = field(default_factory=dict)
     _last_mark: int = 0
     _mark_count: int = 0
-    _dead_marks: deque[str] = field(default_factory=lambda: deque(maxlen=_FORGET))
-    _dead_turns: deque[str] = field(default_factory=lambda: deque(maxlen=_FORGET))
+    _dead_turns: list[str] = field(default_factory=list)
     _dry_since: float | None = None
     _plays_until: float = 0.0
     """Before this the carrier can not have run dry."""
@@ -266,7 +264,6 @@ class Ledger:
             self.kill(item.turn_id)
         self._taken_back += self._sent - position
         commands: list[CarrierCommand] = [Clear()] if position < self._sent or self._marks else []
-        self._dead_marks.extend(self._marks)
         self._marks.clear()
         self._held.clear()
         self._held_bytes = 0
@@ -281,7 +278,7 @@ class Ledger:
     def kill(self, turn_id: str) -> None:
         """Nothing of this turn shall play any more, whenever it arrives."""
         if turn_id and turn_id not in self._dead_turns:
-            self._dead_turns.append(turn_id)
+            self._dead_turns = [*self._dead_turns[1 - _FORGET :], turn_id]
         self._follow(None)
 
     def block(self, blocked: bool) -> None:
@@ -306,7 +303,7 @@ class Ledger:
                 piece.size -= excess
                 dropped = excess
             else:
-                self._held.popleft()
+                self._held.pop(0)
                 dropped = piece.size
             self._held_bytes -= dropped
             excess -= dropped
@@ -327,7 +324,7 @@ class Ledger:
                 piece.audio, piece.size = piece.audio[room:], piece.size - room
                 piece = head
             else:
-                self._held.popleft()
+                self._held.pop(0)
             room -= piece.size
             self._held_bytes -= piece.size
             self._send(piece.item, piece.audio, piece.final, now, commands)
@@ -408,7 +405,7 @@ class Ledger:
             piece.item.heard += size
             piece.size -= size
         while self._out and not self._out[0].size:
-            if self._out.popleft() is self._tail:
+            if self._out.pop(0) is self._tail:
                 self._follow(None)
         self._acknowledged = max(self._acknowledged, position)
         self._bound()

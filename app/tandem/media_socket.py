@@ -102,7 +102,10 @@ class MediaSocketProtocol(asyncio.Protocol):
         """Enough of it: reading is paused."""
         self._connection: Connection | None = None
         self._guest: Guest | None = None
-        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._inbox: list[Event] = []
+        """For the ASGI application; a socket that is taken over needs hardly any of it."""
+        self._mail: asyncio.Future[None] | None = None
+        """The application waits for the next."""
 
     # asyncio.Protocol, until somebody takes the frames
 
@@ -164,7 +167,7 @@ class MediaSocketProtocol(asyncio.Protocol):
             self._refuse(HTTPStatus.BAD_REQUEST)
         else:
             self._key = base64.b64encode(hashlib.sha1(key + _ACCEPT_SUFFIX, usedforsecurity=False).digest())
-            self._inbox.put_nowait({"type": "websocket.connect"})
+            self._post({"type": "websocket.connect"})
             task = self._loop.create_task(self._run(self._scope(request, headers)))
             self._server.tasks.add(task)
             task.add_done_callback(self._server.tasks.discard)
@@ -247,18 +250,24 @@ class MediaSocketProtocol(asyncio.Protocol):
         return self._connection or self._take_over(self, self.limits)
 
     def on_message(self, data: bytes, is_text: bool) -> None:
-        self._inbox.put_nowait(
-            {"type": "websocket.receive", **({"text": data.decode()} if is_text else {"bytes": data})}
-        )
+        self._post({"type": "websocket.receive", **({"text": data.decode()} if is_text else {"bytes": data})})
         self._frames().pause_reading()
 
     def on_close(self, code: int, reason: str) -> None:
-        self._inbox.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self._post({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    def _post(self, event: Event) -> None:
+        self._inbox.append(event)
+        if self._mail is not None and not self._mail.done():
+            self._mail.set_result(None)
 
     async def _receive(self) -> Event:
-        if self._inbox.empty() and self._accepted:
+        if not self._inbox and self._accepted:
             self._frames().resume_reading()
-        return await self._inbox.get()
+        while not self._inbox:
+            self._mail = self._loop.create_future()
+            await self._mail
+        return self._inbox.pop(0)
 
     async def _send(self, event: Event) -> None:
         kind = event["type"]

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
@@ -115,7 +114,7 @@ class Conversation:
         self._holding: Holding | None = None
         self._line: Line | None = None
         self._handles: dict[str, str] = {}
-        self._lost_at: deque[float] = deque(maxlen=RECOVERIES)
+        self._lost_at: list[float] = []
         self._lost_by: dict[int, float] = {}
         """When each provider, by its place in the client, lost it last."""
         self._paused = self._ended = False
@@ -442,7 +441,7 @@ class Conversation:
                 self._mourn(error, now)
             self._end(closed)
             return
-        self._lost_at.append(now)
+        self._lost_at = [*self._lost_at[1 - RECOVERIES :], now]
         self._mourn(error, now)
         self._line = None
         self._gone = error

@@ -83,6 +83,13 @@ def _masks() -> Iterator[bytes]:
             yield block[at : at + 4]
 
 
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+    waiters.clear()
+
+
 class Connection(asyncio.Protocol):
     """One open WebSocket, born when the handshake is over. It takes over `transport` and delivers from the loop on.
 
@@ -105,9 +112,9 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_reading",
         "_receiver",
+        "_senders",
         "_transport",
         "_waiters",
-        "_writable",
         "_write",
         "congested",
     )
@@ -140,13 +147,12 @@ class Connection(asyncio.Protocol):
         self._alive = True
         self._deadline: asyncio.TimerHandle | None = None
         self.congested = False
+        self._senders: list[asyncio.Future[None]] = []
         self._waiters: list[asyncio.Future[None]] = []
         rate = limits.messages_per_second
         self._allowance = Allowance(rate, self._loop.time) if rate else None
         self._write = transport.write
         self._masks = _masks() if client else None
-        self._writable = asyncio.Event()
-        self._writable.set()
         transport.set_protocol(self)
         self._keepalive = self._loop.call_later(limits.ping_seconds, self._ping)
         if transport.is_closing():
@@ -205,7 +211,10 @@ class Connection(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait until the far end has taken enough of what was sent (for senders that can wait)."""
-        await self._writable.wait()
+        while self.congested and not self._lost:
+            waiter = self._loop.create_future()
+            self._senders.append(waiter)
+            await waiter
 
     # asyncio.Protocol
 
@@ -242,17 +251,16 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.congested = True
-        self._writable.clear()
 
     def resume_writing(self) -> None:
         self.congested = False
-        self._writable.set()
+        _wake(self._senders)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._lost:
             return
         self._lost = self._closing = True
-        self._writable.set()
+        _wake(self._senders)
         self._keepalive.cancel()
         if self._deadline is not None:
             self._deadline.cancel()
@@ -308,9 +316,7 @@ class Connection(asyncio.Protocol):
             self._receiver.on_close(*self._end)
         except Exception:
             logger.exception("on_close failed")
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        _wake(self._waiters)
 
     def _cut_in(self, seconds: float) -> None:
         if self._deadline is not None:

@@ -154,6 +154,7 @@ class SocketSession:
     __slots__ = (
         "_awake",
         "_ended",
+        "_leaving",
         "_left",
         "_live",
         "_occurred",
@@ -190,8 +191,10 @@ class SocketSession:
         self._live = False
         """Ready and not over: may be spoken to."""
         self._ended = False
-        self._left = asyncio.Event()
+        self._left = False
         """The provider has answered our farewell, or is gone."""
+        self._leaving: asyncio.Future[None] | None = None
+        """Waits for that."""
         self._stalled = False
         self._receive = protocol.receive
         self._voice = protocol.voice if isinstance(protocol, SpeaksBriefly) else _long_way
@@ -259,7 +262,7 @@ class SocketSession:
             self._send_outgoing()
 
     def on_close(self, code: int, reason: str) -> None:
-        self._left.set()
+        self._has_left()
         if not self._ended:
             error = self._protocol.closed(code, reason)
             if self._live and self._occurred is not None:
@@ -330,9 +333,16 @@ class SocketSession:
         self._transmit(socket, messages)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._left.wait()
+                if not self._left:
+                    self._leaving = asyncio.get_running_loop().create_future()
+                    await self._leaving
         except TimeoutError:
             pass
+
+    def _has_left(self) -> None:
+        self._left = True
+        if self._leaving is not None and not self._leaving.done():
+            self._leaving.set_result(None)
 
     def warn(self, warning: ProviderWarning) -> None:
         """Tell the user of something that the protocol does not know of."""
@@ -344,7 +354,7 @@ class SocketSession:
         for event in events:
             if self._ended:
                 if isinstance(event, SessionClosed):
-                    self._left.set()
+                    self._has_left()
             elif type(event) in _WATCHED:
                 self._heed(event)
             else:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tandem_providers import frames
-from tandem_providers.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, FrameReader
+from tandem_providers.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, WHOLE_TEXT, FrameReader
 
 MASK = b"\x01\x80\xfe\x37"
 
@@ -148,7 +148,7 @@ def heard(reader: FrameReader, pieces: list[bytes], *, short: bool) -> tuple[lis
         if whole is None:
             out += reader.feed(data)
         else:
-            out.append((TEXT, whole))
+            out.append((TEXT if data[0] == WHOLE_TEXT else BINARY, whole))
     return out, str(reader.violation and (reader.violation.code, reader.violation.reason))
 
 
@@ -197,10 +197,11 @@ def test_the_short_way_of_a_whole_frame_tells_the_same_as_the_long_one(
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_most_text_takes_the_short_way(masked: bool) -> None:
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_most_messages_take_the_short_way(masked: bool, opcode: int) -> None:
     reader = FrameReader(masked=masked, max_message=1000)
     for size in (6, 125, 126, 1000):
-        payload = b"x" * size
-        whole = frames.client_frame(TEXT, payload, MASK) if masked else frames.server_frame(TEXT, payload)
+        payload = (b"x" if opcode == TEXT else b"\xff") * size
+        whole = frames.client_frame(opcode, payload, MASK) if masked else frames.server_frame(opcode, payload)
         assert reader.single(whole) == payload
     assert reader.single(whole[:-1]) is None
