@@ -81,4 +81,5 @@ def test_a_stall_is_logged_once_with_the_place_where_it_hangs(caplog: pytest.Log
     stalled.join()
     (record,) = caplog.records
     assert record.getMessage() == "event loop stalled"
+    assert 0 <= record.fields["watchdog_late"] <= record.fields["seconds"]  # type: ignore[attr-defined]  # set by Log
     assert any("hanging_here" in place for place in record.fields["stack"])  # type: ignore[attr-defined]  # set by Log
