@@ -279,8 +279,7 @@ class Switchboard:
     async def drain(self, seconds: float) -> None:
         """Take no new calls and wait for those that are up; who is still there after `seconds` gets a goodbye."""
         self.draining = True
-        some = [bridge.identity.call_id for bridge in self.live.values()][:5]
-        log.info("draining", calls=len(self.live), some=some, seconds=seconds)
+        log.info("draining", calls=len(self.live), call_ids=self._some_ids(), seconds=seconds)
         try:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
@@ -292,5 +291,9 @@ class Switchboard:
                 async with asyncio.timeout(FAREWELL_SECONDS):
                     await self._empty.wait()
             except TimeoutError:
-                log.error("calls are cut", calls=len(self.live))
+                log.error("calls are cut", calls=len(self.live), call_ids=self._some_ids())
         log.info("drained", calls=len(self.live))
+
+    def _some_ids(self) -> list[str]:
+        """Of calls that are up: a line of the log is not to be as long as there are calls."""
+        return [bridge.identity.call_id for bridge in self.live.values()][:5]

@@ -202,7 +202,7 @@ async def test_r13_draining_tells_how_many_and_whom() -> None:
                 await turns(2)
                 bridge.carrier_ended()
     draining, drained = [line for line in lines if line["event"] in ("draining", "drained")]
-    assert (draining["calls"], draining["some"]) == (1, ["CA1"])
+    assert (draining["calls"], draining["call_ids"]) == (1, ["CA1"])
     assert drained["calls"] == 0
 
 
