@@ -72,6 +72,11 @@ def take_over(websocket: WebSocket, receiver: FrameReceiver, limits: Limits = ME
 class MediaSocketProtocol(asyncio.Protocol):
     """One WebSocket, from the request to its end. Compression is not offered; nothing of the URL is logged (tokens)."""
 
+    __slots__ = (
+        "_accepted", "_app_state", "_body", "_config", "_connection", "_deadline", "_early", "_full", "_guest",
+        "_http", "_inbox", "_key", "_loop", "_mail", "_refused", "_response", "_server", "_transport",
+    )  # fmt: skip
+
     accept_seconds = 5.0
     """The application accepts or refuses within this time, or the client gets 503."""
     limits = Limits(max_message=64 * 1024, messages_per_second=200, pong_seconds=20.0)
@@ -88,7 +93,7 @@ class MediaSocketProtocol(asyncio.Protocol):
         self._server = server_state
         self._app_state = app_state
         self._loop = _loop or asyncio.get_running_loop()
-        self._http = h11.Connection(h11.SERVER)
+        self._http: h11.Connection | None = h11.Connection(h11.SERVER)
         self._key = b""
         """What the client's key is answered with, once there is a request."""
         self._accepted = False
@@ -124,7 +129,7 @@ class MediaSocketProtocol(asyncio.Protocol):
         self._deadline = self._loop.call_at(until, self._refuse, HTTPStatus.SERVICE_UNAVAILABLE)
 
     def data_received(self, data: bytes) -> None:
-        if self._key or self._refused:
+        if self._http is None or self._refused:
             self._early += data
             if not self._full and len(self._early) > self.limits.max_message:
                 self._full = True
@@ -138,6 +143,7 @@ class MediaSocketProtocol(asyncio.Protocol):
             return
         if isinstance(request, h11.Request):
             self._early += self._http.trailing_data[0]
+            self._http = None  # a request is all that it was for
             self._requested(request)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -78,7 +78,7 @@ class Allowance:
 def _masks() -> Iterator[bytes]:
     """What a client hides each frame behind: four bytes that nobody can foresee, without a system call for each."""
     while True:
-        block = os.urandom(1024)
+        block = os.urandom(256)
         for at in range(0, len(block), 4):
             yield block[at : at + 4]
 

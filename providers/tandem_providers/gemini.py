@@ -90,6 +90,12 @@ class GeminiProtocol:
         InvalidConfigError: (when made) an option or a setting that this provider does not take.
     """
 
+    __slots__ = (
+        "_alive", "_asked_at", "_dial", "_heard", "_hope", "_late_until", "_later", "_microphone", "_name",
+        "_opening", "_options", "_plan", "_reader", "_ready", "_tries", "_wake", "_wishes", "_writer", "bad_audio",
+        "capabilities",
+    )  # fmt: skip
+
     def __init__(
         self, options: GeminiOptions, config: ProcessConfig, leg: AudioFormat, name: str, opening: Opening = FRESH
     ) -> None:
