@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 _NUDGE_SHARE = 0.25
 """Of the limit: when to ask whether the caller is still there (15 s of 60 s)."""
+_NOISE_SHARE = 0.5
+"""Of the limit: so long, at most, what may have been words puts the question off."""
 _GOODBYE_SHARE = 0.1
 _GOODBYE_SECONDS = 4.0
 """How long before the end the goodbye begins, at most."""
@@ -59,14 +61,18 @@ class SilenceWatch:
         return self.since + self.limit
 
     def nudge_due(self, now: float) -> bool:
-        """True once per silence."""
+        """True once per silence. Who was just speaking is about to be answered, and is not asked."""
         if not self.limit or self.nudged or self.talking(now) or now < self.since + self.limit * _NUDGE_SHARE:
             return False
+        if self._being_written_down(now, self.since + self.limit * _NOISE_SHARE):
+            return False
         self.nudged = True
+        # However late it is asked, there is as much time as ever to answer.
+        self.since = max(self.since, now - self.limit * _NUDGE_SHARE)
         return True
 
     def goodbye_due(self, now: float) -> bool:
-        if not self.limit or not self.nudged or self.talking(now) or self._being_written_down(now):
+        if not self.limit or not self.nudged or self.talking(now) or self._being_written_down(now, self.end_at):
             return False
         return now >= self.end_at - min(_GOODBYE_SECONDS, self.limit * _GOODBYE_SHARE)
 
@@ -74,6 +80,6 @@ class SilenceWatch:
         """Speech under way, as long as that is credible."""
         return self._speech_since is not None and now - self._speech_since < self.limit
 
-    def _being_written_down(self, now: float) -> bool:
-        """Speech was just over, and what was said may still come as words. Mere noise does not put off the end."""
-        return now < min(self._speech_ended + _TRANSCRIPT_SECONDS, self.end_at)
+    def _being_written_down(self, now: float, until: float) -> bool:
+        """Speech was just over, and what was said may still come as words. Mere noise puts off nothing for ever."""
+        return now < min(self._speech_ended + _TRANSCRIPT_SECONDS, until)

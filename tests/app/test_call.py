@@ -351,6 +351,7 @@ def test_words_and_keys_are_signs_of_life_mere_noise_is_none() -> None:
     play.wait(10) >> Dtmf("1") << ToProvider
     play.wait(14.9).silent()
     play >> UserSpeechStarted() >> UserSpeechStopped() >> Transcript("  ", True, True, "u2")
+    play.wait(2.9).silent()
     play.wait(0.3) << ToProvider(Say(Purpose.STILL_THERE))
 
 
@@ -359,6 +360,16 @@ def test_without_transcripts_detected_speech_is_a_sign_of_life() -> None:
     play.call.set_voice(replace(CAN, transcribes=False))
     play.wait(14) >> UserSpeechStarted() >> UserSpeechStopped()
     play.wait(14).silent()
+
+
+def test_who_has_just_answered_is_not_asked_whether_he_is_there() -> None:
+    """The words are on their way to be written down, and the agent's answer to be spoken."""
+    play = talking()
+    play.wait(14) >> UserSpeechStarted()
+    play.wait(3) >> UserSpeechStopped()
+    play.wait(1).silent()
+    play >> TurnStarted("t") >> Transcript("yes, please", True, True, "u1")
+    play.wait(8).silent()
 
 
 def test_long_speech_under_way_is_not_silence() -> None:

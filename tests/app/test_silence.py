@@ -65,7 +65,18 @@ def test_speech_under_way_is_not_interrupted_by_a_question() -> None:
     silence.speech_started(14)
     assert not silence.nudge_due(16)
     silence.speech_stopped(17)
-    assert silence.nudge_due(17), "without words it was a noise, and counts for nothing"
+    assert not silence.nudge_due(17), "it may have been words, which are about to be answered"
+    assert not silence.nudge_due(19.9)
+    assert silence.nudge_due(20), "without words it was a noise, and counts for nothing"
+
+
+def test_noise_now_and_then_puts_the_question_off_but_not_for_ever() -> None:
+    silence = watch()
+    for second in range(14, 30):
+        silence.speech_started(second)
+        silence.speech_stopped(second + 0.5)
+        assert not silence.nudge_due(second + 0.9)
+    assert silence.nudge_due(30)
 
 
 def test_where_nobody_transcribes_detected_speech_is_a_sign_of_life() -> None:
@@ -82,7 +93,9 @@ def test_noise_that_never_ends_is_believed_for_one_limit_only() -> None:
     silence.speech_started(1)
     assert not silence.nudge_due(10.9)
     assert silence.nudge_due(11)
-    assert silence.goodbye_due(11)
+    assert silence.end_at == 18.5, "who is asked so late has as much time to answer as anybody"
+    assert not silence.goodbye_due(17.4)
+    assert silence.goodbye_due(17.5)
 
 
 def test_the_stream_starts_the_count() -> None:
