@@ -23,6 +23,8 @@ REPLY_DUE_MS: Final = 1_000.0
 """After the caller's turn the provider starts its own reply; one of ours waits that long for it."""
 REFUSED_MS: Final = 500.0
 """A request that was refused is made once more, after so long: the reason may have been of that moment."""
+_INTO_SILENCE: Final = frozenset({Purpose.STILL_THERE, Purpose.RESUME})
+"""What is only said because nobody speaks."""
 _TRIES: Final = 2
 _REMEMBERED: Final = 16
 
@@ -124,10 +126,12 @@ class ResponseArbiter:
     # What the provider does
 
     def speech_started(self, now: float) -> None:
-        """The caller speaks; a reply would talk into it, also one that is on its way."""
+        """The caller speaks; a reply would talk into it, also one that is on its way. A silence is over."""
         self._hold_until = now + LONGEST_SPEECH_MS
-        if self._provider_replies and self._asked is not None and self._asked.purpose is None:
-            self._asked.cancelled = True
+        self._says = [request for request in self._says if request.purpose not in _INTO_SILENCE]
+        asked = self._asked
+        if asked is not None and (asked.purpose in _INTO_SILENCE or (asked.purpose is None and self._provider_replies)):
+            asked.cancelled = True
 
     def speech_stopped(self, now: float) -> None:
         """The provider's own reply is due, and will cover what waits here."""

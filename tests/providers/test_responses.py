@@ -210,6 +210,22 @@ def test_what_is_being_said_anyway_is_not_taken_up_again() -> None:
     assert taken(made, 10_000).purpose is Purpose.RESUME
 
 
+def test_a_caller_who_speaks_up_is_not_asked_whether_anybody_is_there() -> None:
+    for purpose in (STILL_THERE, Purpose.RESUME):
+        made = arbiter()
+        made.say(purpose, {})
+        request = taken(made)
+        made.speech_started(0)
+        assert not made.created("resp_1", request.id), "it is on its way, and is stopped"
+        made.done("resp_1")
+        made.say(STILL_THERE, {})
+        made.speech_started(0)
+        assert not made.waiting
+    made.say(GREETING, {})
+    made.speech_started(0)
+    assert made.waiting, "words that have to be said are not lost"
+
+
 def test_a_request_that_nobody_wants_any_more_is_no_answer() -> None:
     made = arbiter()
     made.reply("item_1")
