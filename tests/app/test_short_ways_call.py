@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import pytest
-from servers import Stream, tandem
+from servers import Stream, tandem, until
 from sounds import speech
 
 from tandem.bridge import Bridge
@@ -153,6 +154,12 @@ class Conducted:
         await server.until(lambda _: sum(ending in message for message in server.record.sent) >= count)
         size = sum(map(len, self.said()))
         await self.stream.until(lambda: len(self.stream.audio) >= size and self.stream.got[-1]["event"] == "mark")
+        if self.stream.plays:
+            await until(lambda: not self.speaking)
+
+    @property
+    def speaking(self) -> bool:
+        return self.bridge.call.ledger.speaking(time.monotonic())
 
     def words_heard(self) -> list[int]:
         sessions: list[tuple[Recorded, AudioFormat]] = [(one, self.source) for one in self.primary.sessions[:1]]
@@ -169,10 +176,10 @@ class Conducted:
         first = await self.primary.session(1)
         done = b'"response.done"'
         await self.heard(done, 1, first)
-        assert self.bridge.call.ledger.speaking(asyncio.get_running_loop().time())
+        assert self.speaking
+        self.stream.plays = True  # what comes from now on is heard at once
         await self.say()
         await self.stream.until(lambda: "clear" in self.stream.events)
-        self.stream.plays = True
         await self.heard(done, 2, first)
         await self.say()
         await self.heard(done, 3, first)
