@@ -51,9 +51,10 @@ from tandem.ticker import Ticker
 from tandem_codecs.convert import Converter
 from tandem_codecs.guard import CodecGuard
 from tandem_providers.client import Client
+from tandem_providers.commands import ToolResult
 from tandem_providers.config import ProcessConfig
 from tandem_providers.detector import TurnDetector
-from tandem_providers.events import AudioChunk, Event, ProviderLost, ProviderWarning, SessionReady
+from tandem_providers.events import AudioChunk, Event, ProviderLost, ProviderWarning, SessionReady, ToolCall
 from tandem_providers.line import WRONG_CODEC
 from tandem_providers.provider import Capabilities, Opening, Session
 from tandem_providers.tasks import StartTask, owned_tasks
@@ -70,6 +71,8 @@ _CLEAN_CLOSES = frozenset({1000, 1001, 1005})
 """Close codes of a far end that is done (RFC 6455, 7.4.1)."""
 _WAITING = 256
 """Commands kept for a session object that does not exist yet (a few loop turns)."""
+
+NO_FUNCTION = '{"error": "unknown_function", "message": "There is no such function."}'
 
 log = logs.get(__name__)
 
@@ -483,6 +486,9 @@ class Bridge:
             can = self._session.capabilities
             self.call.set_voice(can, None if can.hears_turns else TurnDetector())
             self._log.info("provider ready", provider=event.provider, model=event.model)
+        elif type(event) is ToolCall and self.config.on_function_call is None:
+            # It has functions of its own making, or of its vendor's console: without an answer it would wait for ever.
+            self._to_provider(ToProvider(ToolResult(event.call_id, NO_FUNCTION)))
         elif type(event) is ProviderLost:
             self._log.warning("provider lost", provider=event.provider, error=str(event.error))
         elif type(event) is ProviderWarning:

@@ -14,12 +14,13 @@ from servers import log_lines, until
 from tandem.call_types import EndReason
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_8K
-from tandem_providers.commands import CancelResponse, PlaybackReport, Purpose, Say, SendDtmf
+from tandem_providers.commands import CancelResponse, PlaybackReport, Purpose, Say, SendDtmf, ToolResult
 from tandem_providers.errors import AuthenticationFailedError, ConnectionFailedError
 from tandem_providers.events import (
     AudioChunk,
     ProviderLost,
     ProviderWarning,
+    ToolCall,
     TurnEnded,
     TurnStarted,
     UserSpeechStarted,
@@ -102,6 +103,17 @@ async def test_a_key_reaches_the_provider() -> None:
 
 
 # --- barge-in ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_function_that_nobody_here_has_is_answered_at_once() -> None:
+    """An agent that is set up at its vendor may have some. It would wait for the answer, and the caller with it."""
+    provider = mulaw()
+    async with line(provider) as one:
+        await talking(one)
+        one.session.tell(ToolCall("c1", "book_table", "{}", "t1"))
+        (answer,) = (told for told in one.session.commands if isinstance(told, ToolResult))
+        assert answer.call_id == "c1"
+        assert "unknown_function" in answer.output
 
 
 async def test_a_barge_in_clears_the_carrier_and_tells_the_provider_in_the_same_turn_of_the_loop() -> None:
