@@ -353,6 +353,7 @@ class Call:
             self.ledger.kill(self._turn)
         if not clear and not cuts and not self._turn:
             return []
+        self._turn = ""  # nothing of it will be heard, so nothing waits for its end
         reports = [ToProvider(cut.report) for cut in cuts if not cut.item.item_id.startswith(_PROMPT)]
         return [*clear, *reports, ToProvider(CancelResponse()), *self._release_provider()]
 

@@ -458,6 +458,15 @@ def test_after_our_goodbye_the_agent_does_not_begin_again_and_a_second_order_cha
     assert play.take() == end(EndReason.OPERATOR)
 
 
+def test_a_provider_that_does_not_end_what_was_cut_off_does_not_keep_the_line() -> None:
+    play = talking(returns_marks=True)
+    play >> TurnStarted("t") >> chunk(3000, "a", "t") << [Play, Mark]
+    play >> HangUp(EndReason.DRAINED)
+    assert Play(PROMPTS.goodbye) in play.take()
+    play.wait(1.2)
+    assert play.take() == end(EndReason.DRAINED)
+
+
 def test_a_word_of_ours_is_heard_each_time_it_is_needed() -> None:
     play = talking(returns_marks=True)
     play >> LOST
