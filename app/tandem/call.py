@@ -293,9 +293,9 @@ class Call:
 
     def _words(self, event: Transcript, now: float) -> list[CallCommand]:
         self.record.hear(event, self._since_start(now), settles=self._duplex is not None)
-        if not event.is_input or not event.text.strip() or not (event.is_final or self._duplex):
+        final = event.is_final or self._duplex is not None
+        if not event.is_input or not event.text.strip() or not self.silence.said(now, final=final):
             return []
-        self.silence.caller_active(now)
         self.stats.caller_turns += event.is_final
         self._stay()
         return self._put_off() if self._duplex else []  # where no turns are heard, words tell that the caller speaks

@@ -42,6 +42,14 @@ class SilenceWatch:
         self.since = now
         self.nudged = False
 
+    def said(self, now: float, *, final: bool) -> bool:
+        """Words of the caller. Those that are not `final` may still come to nothing, so they only put things off."""
+        if final:
+            self.caller_active(now)
+        else:
+            self._speech_ended = now
+        return final
+
     def speech_started(self, now: float) -> None:
         self._speech_since = now
 

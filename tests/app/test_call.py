@@ -372,6 +372,15 @@ def test_who_has_just_answered_is_not_asked_whether_he_is_there() -> None:
     play.wait(8).silent()
 
 
+def test_who_is_being_written_down_is_not_asked_either() -> None:
+    play = talking()
+    play.wait(14) >> Transcript("yes,", False, True, "u1")
+    play.wait(2) >> Transcript(" please", False, True, "u1")
+    play.wait(2.5).silent()
+    play >> Transcript("yes, please", True, True, "u1")
+    play.wait(14).silent()
+
+
 def test_long_speech_under_way_is_not_silence() -> None:
     play = talking()
     play >> UserSpeechStarted()

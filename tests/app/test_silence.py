@@ -103,3 +103,20 @@ def test_the_stream_starts_the_count() -> None:
     silence.start(100)
     assert not silence.nudge_due(114)
     assert silence.end_at == 160
+
+
+def test_words_that_are_being_written_down_put_off_the_question_but_are_no_sign_of_life_yet() -> None:
+    """Of a caller whose voice is not told of, they are all that tells that there is one."""
+    silence = watch()
+    for second in (13, 14, 16, 18):
+        assert not silence.said(second, final=False)
+        assert not silence.nudge_due(second)
+    assert not silence.nudge_due(20.9)
+    assert silence.said(20.9, final=True)
+    assert not silence.nudge_due(35.8)
+    assert silence.nudge_due(35.9)
+    silence = watch()
+    for second in range(13, 30):
+        silence.said(second, final=False)
+        assert not silence.nudge_due(second)
+    assert silence.nudge_due(30), "a machine that takes noise for words must not keep the line open"
