@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from tandem.ledger import ItemAudio
 from tandem_providers.events import TurnEnded
 
 ENDLESS_SECONDS: Final = 10.0
@@ -26,6 +28,11 @@ class Answers:
         if speaking:
             self.seen = now
         return not speaking and (not turn or now - self.seen >= ENDLESS_SECONDS)
+
+    def blocked(self, turn: TurnEnded, said: Iterable[ItemAudio]) -> bool:
+        """The turn was stopped, for its content maybe, before anything of it was `said`. Not every provider tells when
+        the caller has finished, but this one was about to answer."""
+        return turn.status == "incomplete" and all(item.turn_id != turn.turn_id for item in said)
 
     def owed(self, turn: TurnEnded, *, unheard: bool) -> bool:
         """Whether the agent is to be asked to go on, as the caller would else hear nothing, or half a sentence.

@@ -324,8 +324,8 @@ class Call:
             self.record.settle()
             self._caller_spoke = event.status == "interrupted"
         self.stats.failed_turns += event.status == "failed"
-        waits = self.state is State.TALKING and not self.silence.talking(now)
-        if waits and self._due.owed(event, unheard=self.stats.speech_stopped_at is not None):
+        unheard = self.stats.speech_stopped_at is not None or self._due.blocked(event, self.ledger.items.values())
+        if self.state is State.TALKING and not self.silence.talking(now) and self._due.owed(event, unheard=unheard):
             return [ToProvider(Say(Purpose.RESUME))]
         return self._check_leaving(now)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tandem.answers import ENDLESS_SECONDS, Answers
+from tandem.ledger import ItemAudio
 from tandem_providers.events import TurnEnded
 
 FAILED, EMPTY = TurnEnded("t", "failed"), TurnEnded("t", "completed")
@@ -50,3 +51,12 @@ def test_silence_that_is_meant_is_left_alone(turn: TurnEnded) -> None:
 def test_an_answer_that_was_heard_is_one_however_it_ended() -> None:
     for turn in (EMPTY, TurnEnded("t", "incomplete", "max_output_tokens")):
         assert not Answers(0.0).owed(turn, unheard=False)
+
+
+def test_a_turn_that_was_stopped_before_its_first_sound() -> None:
+    stopped, before, its = TurnEnded("t", "incomplete", "blocklist"), ItemAudio("a", "s", 0), ItemAudio("b", "t", 0)
+    answers = Answers(0.0)
+    assert answers.blocked(stopped, [])
+    assert answers.blocked(stopped, [before])
+    assert not answers.blocked(stopped, [before, its])
+    assert not answers.blocked(EMPTY, [])

@@ -439,6 +439,14 @@ def test_an_answer_that_broke_off_is_gone_on_with_unless_the_caller_speaks() -> 
     play.silent()
 
 
+def test_an_answer_that_is_refused_for_its_content_is_no_silence() -> None:
+    """Also where the provider does not tell when the caller has finished."""
+    play = talking()
+    play >> TurnStarted("t") >> TurnEnded("t", "incomplete", "prohibited") << ToProvider(Say(Purpose.RESUME))
+    play >> TurnStarted("t2") >> TurnEnded("t2", "incomplete", "prohibited")
+    play.silent()
+
+
 def test_a_turn_whose_end_never_comes_does_not_keep_the_call_up() -> None:
     play = talking(returns_marks=True, silence_seconds=20.0)
     play >> TurnStarted("t") >> chunk(800, "a", "t", final=True) << [Play, Mark]
