@@ -12,6 +12,8 @@ from tandem_providers.events import TurnEnded
 ENDLESS_SECONDS: Final = 10.0
 """A turn that nothing is heard of for so long is over, whether the provider has said so or not: longer than a provider
 may take to begin one."""
+LONGEST_WORK_SECONDS: Final = 120.0
+"""Functions have deadlines of their own, and what comes of them is a turn: without one, nothing came of them."""
 _MEANT: Final = frozenset({"dropped", "skipped"})
 """Reasons of turns that are silent on purpose, or because the caller goes on."""
 
@@ -22,6 +24,15 @@ class Answers:
 
     seen: float
     _asked_again: bool = False
+    _works_since: float | None = None
+
+    def ended(self, turn: TurnEnded, now: float) -> None:
+        """A turn is over; one that waits for functions goes on in the next."""
+        self._works_since = now if turn.awaiting_tools else None
+
+    def working(self, now: float) -> bool:
+        """The agent waits for a function, and the caller for the agent: nobody is to be asked for a word."""
+        return self._works_since is not None and now - self._works_since < LONGEST_WORK_SECONDS
 
     def over(self, turn: str, speaking: bool, now: float) -> bool:
         """Nothing of the agent is to be heard any more. `turn`: the one under way, as far as the provider told."""

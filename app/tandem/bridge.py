@@ -494,7 +494,7 @@ class Bridge:
         elif type(event) is ProviderWarning:
             if event.code == WRONG_CODEC:
                 self._metrics.wrong_codec.labels("out").inc()
-            self._log.warning("provider", code=event.code, message=event.message)
+            self._log.warning("provider warning", code=event.code, message=event.message)
         self.tell(event)
 
     # --- events in, commands out ------------------------------------------------------------------

@@ -244,14 +244,14 @@ class Call:
     def _provider_lost(self, event: ProviderLost, now: float) -> list[CallCommand]:
         """The words under way stop here; what was received goes on playing until the successor speaks."""
         self.stats.failovers += 1
+        self.record.repeat()
         self.stats.provider_error = str(event.error)
         unfinished, self._turn = bool(self._turn or (self._duplex and not self._duplex.heard(now))), ""
         self._move(Move.LOST)
         if self.state is State.RINGING:
             self.ledger.clear(now)
             return []
-        self._cut_when_it_speaks = unfinished
-        self._owes_words = unfinished and not self._caller_spoke
+        self._cut_when_it_speaks, self._owes_words = unfinished, unfinished and not self._caller_spoke
         return []
 
     def _session_closed(self, event: SessionClosed, now: float) -> list[CallCommand]:
@@ -324,6 +324,7 @@ class Call:
             self.record.settle()
             self._caller_spoke = event.status == "interrupted"
         self.stats.failed_turns += event.status == "failed"
+        self._due.ended(event, now)
         unheard = self.stats.speech_stopped_at is not None or self._due.blocked(event, self.ledger.items.values())
         if self.state is State.TALKING and not self.silence.talking(now) and self._due.owed(event, unheard=unheard):
             return [ToProvider(Say(Purpose.RESUME))]
@@ -521,8 +522,7 @@ class Call:
             return self._end(gone)
         if self._watch.stalled_for(now) >= STALE_AFTER_SECONDS:
             self.ledger.drop_oldest(KEEP_WHEN_BLOCKED_MS)
-        probe = self._watch.probe(now)
-        return [Mark(probe)] if probe is not None else []
+        return [] if (probe := self._watch.probe(now)) is None else [Mark(probe)]
 
     def _ask_to_wait(self, since: float, now: float) -> list[CallCommand]:
         """One spoken word for a wait that would else be dead air."""
@@ -532,7 +532,7 @@ class Call:
         return self._play_prompt("one-moment", self.plan.prompts.one_moment, now)
 
     def _watch_silence(self, now: float) -> list[CallCommand]:
-        if self._machine.deaf or not self._agent_heard(now):
+        if self._machine.deaf or self._due.working(now) or not self._agent_heard(now):
             self.silence.agent_active(now)
         if self.silence.goodbye_due(now):
             end, words_by = self.silence.end_at, now + WORDS_SECONDS

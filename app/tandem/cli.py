@@ -129,6 +129,8 @@ def simulate(
 
     screen = _screen()
     if provider == CARRIER_REST:
+        if fault or faults or key or pace or voice != "speech":
+            _refuse(f"{CARRIER_REST} takes --host and --port only: what happens to a call its number decides")
         _simulate_carriers(screen, host, port)
         return
     kind = SIMULATORS.get(provider)

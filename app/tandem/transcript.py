@@ -6,7 +6,9 @@ about them arrived: the text of what the caller said may come seconds after the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from typing import Literal
 
 from tandem_providers.events import ItemAdded, Transcript
@@ -32,6 +34,8 @@ class Entry:
     """Seconds since the call began."""
     settled: bool = False
     """Part of a turn that is over."""
+    repeated: bool = False
+    """A provider that is gone wrote it; its successor hears the same audio, and may write it, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ class ConversationRecord:
         else:
             entry.text = words.text if words.is_final or words.replaces else entry.text + words.text
         entry.final = entry.final or words.is_final
+        if words.is_input and words.is_final:
+            self._take_the_place(entry)
         if settles and not words.is_input:
             for each in self.entries.values():
                 each.settled = each.settled or each.final
@@ -105,6 +111,21 @@ class ConversationRecord:
         """A turn is over: all items there are belong to the past."""
         for entry in self.entries.values():
             entry.settled = True
+            entry.repeated = False
+
+    def repeat(self) -> None:
+        """What the caller said since the last turn that is over is said again, to another provider."""
+        for entry in self.entries.values():
+            entry.repeated = entry.is_input and not entry.settled
+
+    def _take_the_place(self, entry: Entry) -> None:
+        """What stands there already, of before it was repeated, is the same again if the words are alike."""
+        for earlier in [each for each in self.entries.values() if each.repeated and each is not entry]:
+            if _alike(earlier.text, entry.text):
+                entry.at = min(entry.at, earlier.at)
+                self._order.remove(entry.item_id)
+                self._order[self._order.index(earlier.item_id)] = entry.item_id
+                del self.entries[earlier.item_id]
 
     def lines(self, heard: dict[str, Heard]) -> list[Line]:
         """The record so far. `heard` tells about items that have audio; an agent's item without is left out."""
@@ -121,6 +142,14 @@ class ConversationRecord:
                 text = text or _NO_WORD
                 lines.append(Line("agent", text, entry.at, audio.heard_ms, audio.cut, entry.settled))
         return lines
+
+
+def _alike(earlier: str, later: str) -> bool:
+    """Most of the words are there again, in order: two providers do not hear quite the same, nor cut at one place."""
+    words, again = (re.findall(r"\w+", text.casefold()) for text in (earlier, later))
+    matcher = SequenceMatcher(None, words, again, autojunk=False)
+    found = sum(block.size for block in matcher.get_matching_blocks())
+    return found * 2 >= min(len(words), len(again)) and found > 0
 
 
 def history_of(lines: list[Line]) -> tuple[HistoryTurn, ...]:

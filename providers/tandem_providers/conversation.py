@@ -532,7 +532,8 @@ class Conversation:
             case ResumeHandle():
                 self._handles[self.provider] = event.handle
             case GoingAway():
-                self._schedule_rotation(loop.time() + (event.seconds or 2 * BY_SECONDS), None)
+                seconds = 2 * BY_SECONDS if event.seconds is None else max(1.0, event.seconds)
+                self._schedule_rotation(loop.time() + seconds, None)
             case SessionReady() if event.expires_at is not None:
                 self._schedule_rotation(loop.time() + max(1.0, event.expires_at - time.time()), None)
             case _:

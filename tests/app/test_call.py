@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from playbook import FRAME, PROMPTS, START, Playbook, plan
 
+from tandem.answers import LONGEST_WORK_SECONDS
 from tandem.call import Call
 from tandem.call_state import IllegalMove, Move, State
 from tandem.call_types import (
@@ -445,6 +446,22 @@ def test_an_answer_that_is_refused_for_its_content_is_no_silence() -> None:
     play >> TurnStarted("t") >> TurnEnded("t", "incomplete", "prohibited") << ToProvider(Say(Purpose.RESUME))
     play >> TurnStarted("t2") >> TurnEnded("t2", "incomplete", "prohibited")
     play.silent()
+
+
+def test_who_waits_for_a_function_is_not_asked_whether_anybody_is_there() -> None:
+    play = talking()
+    play >> TurnStarted("t") >> TurnEnded("t", "completed", "", True)
+    play.wait(50).silent()
+    play >> TurnStarted("t2") >> TurnEnded("t2", "completed")
+    play.wait(14.9).silent()
+    play.wait(0.2) << ToProvider(Say(Purpose.STILL_THERE))
+
+
+def test_a_function_of_which_nothing_ever_comes_keeps_no_call_up() -> None:
+    play = talking()
+    play >> TurnStarted("t") >> TurnEnded("t", "completed", "", True)
+    play.wait(LONGEST_WORK_SECONDS + 14.9).silent()
+    play.wait(0.2) << ToProvider(Say(Purpose.STILL_THERE))
 
 
 def test_a_turn_whose_end_never_comes_does_not_keep_the_call_up() -> None:

@@ -46,6 +46,8 @@ def test_version_and_help() -> None:
         (["demo", "--out", "."], "is a folder"),
         (["simulate"], "Missing argument"),
         (["simulate", "acme"], "no provider 'acme'"),
+        (["simulate", "carrier-rest", "--fault", "silence"], "takes --host and --port only"),
+        (["simulate", "carrier-rest", "--faults"], "takes --host and --port only"),
         (["simulate", "openai", "--fault", "nope"], "no fault 'nope'"),
         (["simulate", "openai", "--port", "70000"], "65535"),
         (["simulate", "openai", "--pace", "slow"], "slow"),

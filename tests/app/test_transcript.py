@@ -181,3 +181,60 @@ def test_more_heard_is_never_less_text(text: str, received: int, heard: int, com
     shorter = heard_text(text, Heard(heard, received, complete, True))
     longer = heard_text(text, Heard(min(heard + 100, received), received, complete, True))
     assert longer.startswith(shorter)
+
+
+def said(record: ConversationRecord, item: str, text: str, at: float, *, caller: bool = True) -> None:
+    record.hear(Transcript(text, is_input=caller, is_final=True, item_id=item), at)
+
+
+def test_what_a_second_provider_hears_again_stands_once_and_in_its_place() -> None:
+    record = ConversationRecord()
+    said(record, "a", "Good morning.", 1)
+    said(record, "b", "How can I help?", 2, caller=False)
+    record.settle()
+    said(record, "c", "My number is four two.", 5)
+    said(record, "d", "Thank you, one", 6, caller=False)
+    record.repeat()
+    said(record, "2:a", "my number is for two", 9)
+    said(record, "2:b", "Thank you.", 10, caller=False)
+    heard = {key: Heard(1000, 1000, complete=True, cut=False) for key in ("b", "d", "2:b")}
+    assert [(line.text, line.at) for line in record.lines(heard)] == [
+        ("Good morning.", 1),
+        ("How can I help?", 2),
+        ("my number is for two", 5),
+        ("Thank you, one", 6),
+        ("Thank you.", 10),
+    ]
+
+
+def test_a_repeated_turn_may_be_cut_otherwise() -> None:
+    record = ConversationRecord()
+    said(record, "a", "My number is", 1)
+    said(record, "b", "four two", 2)
+    record.repeat()
+    said(record, "2:a", "my number is four two", 3)
+    assert [line.text for line in record.lines({})] == ["my number is four two"]
+    record.repeat()
+    said(record, "3:a", "My number is.", 4)
+    said(record, "3:b", "Four two.", 5)
+    assert [line.text for line in record.lines({})] == ["My number is.", "Four two."]
+
+
+def test_other_words_are_no_repetition_and_neither_is_what_comes_after_the_answer() -> None:
+    record = ConversationRecord()
+    said(record, "a", "Is anybody there?", 1)
+    record.repeat()
+    said(record, "2:a", "Forget it.", 2)
+    assert [line.text for line in record.lines({})] == ["Is anybody there?", "Forget it."]
+    record.settle()
+    said(record, "2:b", "Is anybody there?", 3)
+    assert len(record.lines({})) == 3
+
+
+def test_a_turn_that_was_over_is_not_repeated() -> None:
+    record = ConversationRecord()
+    said(record, "a", "Yes.", 1)
+    record.settle()
+    record.repeat()
+    said(record, "2:a", "Yes.", 2)
+    assert [line.text for line in record.lines({})] == ["Yes.", "Yes."]

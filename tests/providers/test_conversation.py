@@ -341,6 +341,17 @@ async def test_r07_a_known_end_of_the_session_is_the_time_for_it() -> None:
         assert 0.4 <= time.monotonic() - began < 1.0
 
 
+async def test_who_goes_at_once_is_followed_at_once() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    async with talk(Client(provider)):
+        began = time.monotonic()
+        provider.session.tell(GoingAway(0.0))
+        async with asyncio.timeout(5):
+            while len(provider.sessions) < 2:
+                await turns(1)
+        assert time.monotonic() - began < 2.0
+
+
 async def test_a_session_that_dies_while_its_successor_is_coming_is_followed_at_once() -> None:
     provider = FakeProvider("first", MULAW_8K, steps=5)
     async with talk(Client(provider)) as (session, events):
