@@ -124,6 +124,7 @@ class Bridge:
         "_over",
         "_receiver",
         "_session",
+        "_skips",
         "_spawn",
         "_ticker",
         "_told_at",
@@ -193,6 +194,8 @@ class Bridge:
             self.placed = asyncio.get_running_loop().create_future()
         self._close_code = 1000
         self._told_at = 0.0
+        self._skips = 0
+        """So many beats of the clock need not be looked at, unless something happens before."""
         self.frames_out = 0
         self.streams = 0
         """Media sockets so far."""
@@ -416,6 +419,8 @@ class Bridge:
                     audio = hearing.accept(event, time.monotonic())
                     if audio:
                         session.send_audio(audio)
+                    else:
+                        self._skips = 0  # it waits for one before it, but not for long
                     continue
             elif type(event) is Started and not self._recognise(event):
                 return
@@ -428,10 +433,8 @@ class Bridge:
 
     def on_close(self, code: int, reason: str) -> None:
         """The socket is gone."""
-        if code in _CLEAN_CLOSES and not self.carrier.traits.says_stop:
-            self.tell(Stopped())
-        else:
-            self.tell(SocketLost(code))
+        stopped = code in _CLEAN_CLOSES and not self.carrier.traits.says_stop
+        self.tell(Stopped() if stopped else SocketLost(code))
 
     def _recognise(self, event: Started) -> bool:
         """Whether this is the stream of this call; sets up what its audio needs."""
@@ -505,6 +508,7 @@ class Bridge:
             self._inbox.append(event)
             return
         self._busy = True
+        self._skips = 0
         try:
             now = self._told_at = time.monotonic()
             self._obey(self.call.handle(event, now))
@@ -541,10 +545,7 @@ class Bridge:
         elif type(command) is ToProvider:
             session.send(command.command)
         elif type(command) is HoldProvider:
-            if command.hold:
-                session.pause()
-            else:
-                session.resume()
+            (session.pause if command.hold else session.resume)()
 
     def _to_carrier(self, socket: FrameSocket, command: CallCommand) -> None:
         if type(command) is Play:
@@ -568,14 +569,18 @@ class Bridge:
             self.frames_out += 1
 
     def _tick(self) -> None:
+        if self._skips:
+            self._skips -= 1
+            return
         socket = self.socket
         if socket is not None and (socket.congested or self._blocked):
             blocked = socket.buffered > (FREE_BYTES if self._blocked else BLOCKED_BYTES)
             if blocked is not self._blocked:
                 self._blocked = blocked
                 self.tell(SocketBlocked(blocked))
-        if not self._ways.rests(time.monotonic()):
+        if not (rests := self._ways.rests(time.monotonic())):
             self.tell(Tick())
+        self._skips = max(0, int(rests / TICK_SECONDS) - 1)
 
     # --- the one close path -----------------------------------------------------------------------
 

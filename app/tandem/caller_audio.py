@@ -119,9 +119,11 @@ class CallerAudio:
         self._old = old
         return self._old_run > ANEW_CHUNKS
 
-    def flows(self, now: float) -> bool:
-        """All is in order, and came not long ago: `tick` would find nothing to do."""
-        return not self._early and not self._filled_ms and now - self._clock < IDLE_SECONDS / 2
+    def flows(self, now: float) -> float:
+        """For so many seconds `tick` would find nothing to do, as all is in order and came not long ago; else 0."""
+        if self._early or self._filled_ms or now - self._clock >= IDLE_SECONDS / 2:
+            return 0.0
+        return self._clock + IDLE_SECONDS - now
 
     def tick(self, now: float) -> bytes:
         """Time passed; answers silence for what did not come."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tandem.caller_audio import CallerAudio
 from tandem.ledger import Ledger
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 """Clocks of seconds are looked at this often while all is well."""
 
 
@@ -22,9 +22,11 @@ class ShortWays:
         self.look_at = 0.0
         """Until then time alone changes nothing, as long as the caller's audio comes."""
 
-    def rests(self, now: float) -> bool:
-        """Nothing can be due: the call need not be told of the time."""
-        return now < self.look_at and self.hearing is not None and self.hearing.flows(now)
+    def rests(self, now: float) -> float:
+        """For so many seconds nothing can be due, unless something happens; 0: the call has to be told of the time."""
+        if now >= self.look_at or self.hearing is None:
+            return 0.0
+        return min(self.look_at - now, self.hearing.flows(now))
 
     def close(self) -> None:
         """Whatever comes next is for the call to decide."""

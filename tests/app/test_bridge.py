@@ -11,7 +11,9 @@ from fakes import FakeProvider, cancel_everywhere, turns
 from playbook import FRAME, PROMPTS
 from servers import log_lines, until
 
+from tandem.bridge import TICK_SECONDS
 from tandem.call_types import EndReason
+from tandem.caller_audio import IDLE_SECONDS
 from tandem_codecs.convert import Converter
 from tandem_codecs.format import ALAW_8K, MULAW_8K, PCM16_8K
 from tandem_providers.commands import CancelResponse, PlaybackReport, Purpose, Say, SendDtmf, ToolResult
@@ -404,3 +406,25 @@ async def test_a_socket_that_has_been_followed_by_another_is_not_listened_to() -
             assert one.bridge.call.end_reason is None
             second.on_close(1006, "")
             assert one.bridge.call.end_reason is EndReason.CARRIER_LOST
+
+
+async def test_while_all_is_well_most_beats_of_the_clock_are_let_pass_and_none_once_something_happens() -> None:
+    async with line() as one:
+        await talking(one)
+
+        def rest() -> int:
+            one.media(FRAME)
+            one.bridge._tick()  # the first tells the call of the time, and is told that nothing is due
+            one.bridge._tick()
+            return one.bridge._skips
+
+        assert rest() == int(IDLE_SECONDS / TICK_SECONDS) - 2
+        one.carrier("dtmf", dtmf={"digit": "1"})
+        assert one.bridge._skips == 0
+        assert rest() > 0
+        one.session.tell(TurnStarted("t1"))
+        assert one.bridge._skips == 0
+        assert rest() > 0
+        one._chunk += 1
+        one.media(FRAME)
+        assert one.bridge._skips == 0, "it waits for the one before it, and 60 ms at most"

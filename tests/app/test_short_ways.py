@@ -58,7 +58,7 @@ def flowing(now: float) -> ShortWays:
 
 def test_a_call_in_which_all_is_well_rests_for_a_while() -> None:
     ways = flowing(10.0)
-    assert ways.rests(10.1)
+    assert ways.rests(10.1) == pytest.approx(IDLE_SECONDS - 0.1)
     assert not ways.rests(10.0 + LOOK_SECONDS)
 
 
