@@ -53,6 +53,10 @@ ANSWER_SECONDS: Final = 8.0
 """A provider that says nothing at all for so long after the caller has finished is dead, whatever its socket says."""
 SILENT: Final = "silent"
 """Code of the error of a provider that did not answer."""
+FAILING: Final = "failing"
+"""And of one whose answers fail, one after the other."""
+FAILED_TURNS: Final = 2
+"""So many: a failure that may pass is tried again once, and the caller hears nothing meanwhile."""
 RECOVERIES: Final = 5
 RECOVERY_WINDOW: Final = 60.0
 """A conversation that lost so many providers in a minute is given up: it must not loop."""
@@ -84,8 +88,8 @@ class Conversation:
     """
 
     __slots__ = (
-        "_began", "_caller_speaks", "_changed", "_client", "_config", "_ended", "_gone", "_handles", "_history",
-        "_holding", "_kept", "_lane", "_line", "_lives", "_lost_at", "_lost_by", "_on_event", "_opening", "_order",
+        "_began", "_caller_speaks", "_changed", "_client", "_config", "_ended", "_failed_turns", "_gone", "_handles",
+        "_history", "_holding", "_kept", "_lane", "_line", "_lives", "_lost_at", "_lost_by", "_on_event", "_opening", "_order",
         "_paused", "_ready", "_rotate_at", "_rotate_by", "_said", "_settled", "_stands_by", "_start", "_turn",
         "_turn_from", "_vigil", "capabilities", "input_format", "output_format", "provider", "task",
     )  # fmt: skip
@@ -130,6 +134,8 @@ class Conversation:
         self._turn_from = 0
         """Where in the caller's audio the turn under way began to be answered."""
         self._turn = False
+        self._failed_turns = 0
+        """In a row, of the provider that has it."""
         self._caller_speaks = False
         self._vigil = Vigil(client.answer_seconds, config, self._give_up_silent)
         self._lives = 0
@@ -398,6 +404,7 @@ class Conversation:
             return
         self._holding, self._gone, self._line = holding, None, None
         self._turn = self._caller_speaks = False
+        self._failed_turns = 0
         self._lives += 1
         if self._lives > 1:
             line.tell_apart(f"{self._lives}:")
@@ -468,7 +475,7 @@ class Conversation:
                 self._client.breakers[index].failed(None, error, now, random.random())
             again = now - self._lost_by.get(index, -RECOVERY_WINDOW) < RECOVERY_WINDOW
             self._lost_by[index] = now
-            if not error.retryable or error.code == SILENT or again:
+            if not error.retryable or error.code in (SILENT, FAILING) or again:
                 # What it refused, was mute to, or broke at twice in this conversation may be so again: now the others
                 # come first.
                 self._order = [*(other for other in self._order if other != index), index]
@@ -521,6 +528,7 @@ class Conversation:
                 self._kept.begun()
             case TurnEnded():
                 self._turn = event.awaiting_tools
+                self._failed_turns = self._failed_turns + 1 if event.status == "failed" else 0
                 if event.status in ("completed", "interrupted") and not event.awaiting_tools:
                     self._settle(self._turn_from)
             case UserSpeechStarted():
@@ -538,6 +546,11 @@ class Conversation:
                 self._schedule_rotation(loop.time() + max(1.0, event.expires_at - time.time()), None)
             case _:
                 pass
+        if self._failed_turns >= FAILED_TURNS and self._client.recovers and len(self._order) > 1:
+            # As if it had died in this turn, of which its user is not told the end: the next one is to go on with it.
+            error = ProviderUnavailableError("its answers fail", provider=self.provider, code=FAILING)
+            self._lose(SessionClosed(error))
+            return
         self._changed.set()
         self._on_event(event)
         if isinstance(event, SessionReady) and not self._ready.done():

@@ -170,6 +170,35 @@ async def test_one_that_breaks_again_and_again_is_asked_last_from_then_on() -> N
         assert session.provider == "first"
 
 
+async def test_one_whose_answers_fail_is_followed_by_one_whose_do_not() -> None:
+    """Once is tried again by whoever speaks its protocol; what fails then, too, the caller hears as silence."""
+    first, second = FakeProvider("first", MULAW_8K), FakeProvider("second", MULAW_8K)
+    async with talk(Client(first, second)) as (session, events):
+        session.send_audio(frame(1))
+        for turn, status in enumerate(("failed", "completed", "failed", "interrupted", "failed"), 1):
+            first.session.tell(TurnStarted(f"t{turn}"))
+            session.send_audio(frame(turn + 1))
+            first.session.tell(TurnEnded(f"t{turn}", status))  # type: ignore[arg-type]  # all of them are statuses
+        assert session.provider == "first"
+        first.session.tell(TurnStarted("t6"))
+        first.session.tell(TurnEnded("t6", "failed", "rate_limit_exceeded"))
+        await events.until(SessionReady, 2)
+        assert session.provider == "second"
+        assert codes(second.session.heard) == [5, 6], "what was not answered is told again"
+        (lost,) = events.of(ProviderLost)
+        assert (lost.provider, lost.error.code) == ("first", "failing")
+        assert len(events.of(TurnEnded)) == 5, "the next one is to go on with the turn"
+
+
+async def test_answers_that_fail_are_borne_where_nobody_else_is() -> None:
+    provider = FakeProvider("first", MULAW_8K)
+    async with talk(Client(provider)) as (session, events):
+        for turn in range(5):
+            provider.session.tell(TurnEnded(f"t{turn}", "failed"))
+        assert session.provider == "first"
+        assert not events.of(ProviderLost)
+
+
 async def test_one_that_broke_long_ago_may_break_again() -> None:
     first, second = FakeProvider("first", MULAW_8K), FakeProvider("second", MULAW_8K)
     async with talk(Client(first, second)) as (session, events):
