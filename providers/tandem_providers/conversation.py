@@ -89,8 +89,8 @@ class Conversation:
 
     __slots__ = (
         "_began", "_caller_speaks", "_changed", "_client", "_config", "_ended", "_failed_turns", "_gone", "_handles",
-        "_history", "_holding", "_kept", "_lane", "_line", "_lives", "_lost_at", "_lost_by", "_on_event", "_opening", "_order",
-        "_paused", "_ready", "_rotate_at", "_rotate_by", "_said", "_settled", "_stands_by", "_start", "_turn",
+        "_history", "_holding", "_kept", "_lane", "_line", "_lives", "_lost_at", "_lost_by", "_on_event", "_opening",
+        "_order", "_paused", "_ready", "_rotate_at", "_rotate_by", "_said", "_settled", "_stands_by", "_start", "_turn",
         "_turn_from", "_vigil", "capabilities", "input_format", "output_format", "provider", "task",
     )  # fmt: skip
 
