@@ -5,7 +5,7 @@ from __future__ import annotations
 from tandem.caller_audio import CallerAudio
 from tandem.ledger import Ledger
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 """Clocks of seconds are looked at this often while all is well."""
 
 
