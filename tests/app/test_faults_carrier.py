@@ -154,7 +154,7 @@ async def test_r11_a_carrier_that_says_nothing_any_more_is_gone() -> None:
 async def test_r11_a_carrier_that_sends_no_silence_but_answers_is_there() -> None:
     """Some send no frames while the caller says nothing: a mark now and then proves that they live."""
     async with tandem() as server:
-        server.hurry(carrier_gone_seconds=0.3)
+        server.hurry(carrier_gone_seconds=0.6)
         async with server.stream(plays=True) as stream:
             await until(lambda: sum(name.startswith("probe") for name in stream.marks) >= 3)
             assert stream.closed is None
