@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class OneSlash:
-    """ASGI middleware: a path with a slash at its end is the one without.
+    """ASGI middleware: a request's path with a slash at its end is the one without. A stream's ends with its token.
 
     A redirection in its place would name a host and a scheme that only the sender's Host header vouches for, and not
     every carrier follows one. Signatures cover the path as it came, which is still in `raw_path`.
@@ -28,7 +28,7 @@ class OneSlash:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if len(path) > 1 and path.endswith("/"):
+        if scope["type"] == "http" and len(path) > 1 and path.endswith("/"):
             scope = {**scope, "path": path[:-1]}
         await self._app(scope, receive, send)
 

@@ -29,15 +29,16 @@ async def upgrade_status(server: Tandem, path: str, *, key: str | None = None) -
     ("given", "passed"), [("/a/b/", "/a/b"), ("/a/b", "/a/b"), ("/", "/"), ("//", "/"), ("/a//", "/a/")]
 )
 async def test_one_slash_at_the_end_is_no_other_path(given: str, passed: str) -> None:
-    seen = []
+    seen: list[object] = []
 
     async def inner(scope: object, receive: object, send: object) -> None:
         seen.append(scope)
 
-    scope = {"type": "http", "path": given, "raw_path": given.encode()}
-    await OneSlash(inner)(scope, None, None)  # type: ignore[arg-type]  # they are only handed on
-    assert seen == [{"type": "http", "path": passed, "raw_path": given.encode()}]
-    assert scope["path"] == given
+    for kind, expected in (("http", passed), ("websocket", given)):
+        scope = {"type": kind, "path": given, "raw_path": given.encode()}
+        await OneSlash(inner)(scope, None, None)  # type: ignore[arg-type]  # they are only handed on
+        assert seen.pop() == {"type": kind, "path": expected, "raw_path": given.encode()}
+        assert scope["path"] == given
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -57,8 +58,7 @@ async def test_a_url_with_a_slash_at_its_end_is_served_and_its_signature_covers_
         assert (await server.http.get("/nowhere/")).status_code == 404
         first, *_ = await server.voice(form["CallSid"])
         assert isinstance(first, Connect)
-        async with server.upgrade(f"{first.url}/"):
-            pass
+        assert await upgrade_status(server, f"{first.url.removeprefix(server.origin.replace('http', 'ws', 1))}/") == 403
 
 
 async def test_a_carrier_without_an_account_has_no_routes_at_all() -> None:
